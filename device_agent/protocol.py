@@ -1,0 +1,83 @@
+"""What host and board say to each other: names, limits and exit codes. The host imports only this module.
+
+History of SCHEMA:
+1  the first.
+
+A run on the board, below the work folder of the device:
+
+    agents/<sha256>.pyz         the agent
+    blobs/<sha256>              models, evaluation sets, reference outputs, layers as they were sent
+    layers/<sha256>/            an unpacked layer: a folder for sys.path
+    runs/<run>/job.json         what to measure, written by the host
+    runs/<run>/journal.jsonl    what happened, appended by the agent; the host reads nothing else
+    runs/<run>/worker-<task>.log  what a worker printed
+    lock                        held (flock) by the run that measures; its text says who and since when
+
+The journal is JSON Lines. Every line has `seq` (from 1, without gaps), `event`, `wall` (seconds since
+the epoch) and `mono` (seconds of the board's monotonic clock):
+
+    run-started   run, schema, agent, python, environment
+    task-opened   task, provider, precision facts, load_ms, first_inference_ms
+    progress      task, phase (opening, memory, warming, round, power, evaluating), round
+    round         task, round, count, samples_ns (base64 of zlib of little-endian uint64), warmup, environment
+    result        task, status (ok, failed), and on success the measurement, else error
+    run-ended     reason (completed, stopped, failed), ok, failed, error
+
+A round of a task that is in the journal is never measured again: a run that is started anew goes on
+from what its journal holds. What a board sends never names a path on the host.
+"""
+
+SCHEMA = 1
+
+# Exit codes of the agent.
+EXIT_OK = 0
+EXIT_FAULT = 1  # the answer is a JSON object {"error": {"kind", "message"}}
+EXIT_USAGE = 2
+EXIT_OLD_PYTHON = 3
+EXIT_LOCKED = 4  # another run measures; the answer says which
+
+OLDEST_PYTHON = (3, 6)
+
+# Kinds of error that the host tells apart.
+ERROR_LOCKED = "locked"
+ERROR_NO_SPACE = "no-space"
+ERROR_CORRUPT = "corrupt"
+ERROR_MISSING = "missing"
+ERROR_READ_ONLY = "read-only"
+ERROR_BAD_JOB = "bad-job"
+ERROR_OTHER = "other"
+
+# Why a measurement failed: `error.kind` of a result.
+FAILED_OPEN = "open"  # the runtime refused the model
+FAILED_CRASH = "crash"  # the worker ended by a signal or an exit code
+FAILED_MEMORY = "memory"  # the worker was killed for memory
+FAILED_HANG = "hang"  # the worker gave no sign of life within its timeout
+FAILED_INFER = "infer"  # an inference raised
+FAILED_MISSING = "missing"  # a runtime or provider is not on the board
+
+EVENT_RUN_STARTED = "run-started"
+EVENT_TASK_OPENED = "task-opened"
+EVENT_PROGRESS = "progress"
+EVENT_ROUND = "round"
+EVENT_RESULT = "result"
+EVENT_RUN_ENDED = "run-ended"
+
+STATUS_OK = "ok"
+STATUS_FAILED = "failed"
+
+FLAGS = (
+    "throttled",
+    "frequency-dropped",
+    "drift",
+    "unsteady",
+    "busy",
+    "hot-start",
+    "fallback",
+    "emulated",
+)
+
+# Bounds on what a board may send; the host refuses what is larger.
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ROUND_SAMPLES = 400000
+MAX_TEXT = 4000  # characters of one error message or log tail

@@ -1,0 +1,56 @@
+"""What a build leaves behind: one deployable file, what it costs on paper, and how good it is on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from host.specs.record import Record
+
+
+class Blob(Record):
+    """A file named by its content."""
+
+    path: Path
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class Tensor(Record):
+    """One input of a model: its element type as ONNX names it (`float`, `int64`) and its extents.
+
+    An extent is None where the file leaves it open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Artifact(Record):
+    """One variant as an ONNX file.
+
+    `sparsity` is what was reached, in units of what was pruned: zero weights among the prunable ones,
+    or channels removed among the removable ones; `sparsity_target` is what was asked. `macs` are
+    multiply-accumulates of one inference at batch 1. `accuracy` is over the whole test set on the host.
+    `evaluation` holds `x` (N, C, H, W) float32 and `y` (N,) int64; `reference` holds `outputs` (N, classes)
+    float32, what the host's runtime answers to `x`. Both are None for a model without a data set, as are
+    parameters and MACs where a file does not tell them.
+    """
+
+    model: str
+    variant: str
+    variant_id: str
+    blob: Blob
+    inputs: tuple[Tensor, ...]
+    opset: int
+    precision: str
+    params: int | None = None
+    params_nonzero: int | None = None
+    macs: int | None = None
+    sparsity: float | None = None
+    sparsity_target: float | None = None
+    accuracy: float | None = None
+    evaluation: Blob | None = None
+    reference: Blob | None = None

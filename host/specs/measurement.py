@@ -1,0 +1,82 @@
+"""The result of one task: what was run, what it costs, how good it is, what the board said of itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from host.specs.record import Record
+
+
+class Memory(Record):
+    """Resident memory of the worker in MiB: before the model is opened, after, at its peak; and PSS."""
+
+    baseline: float | None = None
+    loaded: float | None = None
+    peak: float | None = None
+    pss: float | None = None
+
+
+class Power(Record):
+    """Power in W and energy per inference in mJ. `source` None: the board has no sensor that we can read.
+
+    `energy_net_mj` is idle-subtracted, and None where the load does not stand out of the noise of idle.
+    """
+
+    source: str | None = None
+    idle_w: float | None = None
+    load_w: float | None = None
+    energy_mj: float | None = None
+    energy_net_mj: float | None = None
+
+
+class Failure(Record):
+    """Why a measurement failed: one of the kinds of `device_agent.protocol`, and what is known."""
+
+    kind: str
+    message: str
+
+
+class Measurement(Record):
+    """One measurement. Latency is not here: its raw samples are stored beside it, round by round."""
+
+    run: str
+    task: str
+    device: str
+    board: str
+    is_emulated: bool
+    model: str
+    variant: str
+    variant_id: str
+    is_baseline: bool
+    model_sha256: str
+    runtime: str
+    provider: str
+    precision: str
+    threads: int | None
+    batch: int
+    sparsity: float | None
+    sparsity_target: float | None
+    params: int | None
+    params_nonzero: int | None
+    macs: int | None
+    file_bytes: int
+    accuracy_host: float | None
+    accuracy_device: float | None = None
+    agreement: float | None = None
+    max_abs_diff: float | None = None
+    load_ms: float | None = None
+    first_inference_ms: float | None = None
+    memory_mb: Memory = Memory()
+    power: Power = Power()
+    environment: dict[str, JsonValue] = {}
+    flags: tuple[str, ...] = ()
+    status: Literal["ok", "failed"]
+    error: Failure | None = None
+    started_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """The record in JSON's own types, times in ISO 8601."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,113 @@
+"""YAML to records: everything wrong with a file is said at once, with its path inside the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from host.errors import SpecError
+
+R = TypeVar("R", bound=BaseModel)
+Loc = tuple[int | str, ...]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's own loader keeps the last of two equal keys in silence; this one refuses the second."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises SpecError if it is unreadable or something else."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError as error:
+        raise SpecError(str(path), ["the file does not exist"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(str(path), [f"cannot be read: {error}"]) from error
+    except yaml.YAMLError as error:
+        raise SpecError(str(path), [_describe_yaml_error(error)]) from error
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else f"a {type(document).__name__}"
+        raise SpecError(str(path), [f"expected a mapping of keys to values at the top, found {found}"])
+    return document
+
+
+def _describe_yaml_error(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
+
+
+def read_record(path: Path, parse: Callable[[dict[str, Any]], R]) -> R:
+    """The record in a YAML file. Raises SpecError with every fault that `parse` reports."""
+    document = read_document(path)
+    try:
+        return parse(document)
+    except Faults as error:
+        raise SpecError(str(path), error.lines) from error
+    except ValidationError as error:
+        raise SpecError(str(path), describe_faults(error, document)) from error
+
+
+class Faults(Exception):
+    """Several faults in one document, each a line of text."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = list(dict.fromkeys(lines))
+        super().__init__("; ".join(self.lines))
+
+
+def describe_faults(error: ValidationError, document: Any, at: Loc = ()) -> list[str]:
+    """One line per fault: where in the document, what is wrong, what was found there."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        where = format_path(at + _visible_loc(fault["loc"], document))
+        what = _describe_fault(fault["type"], fault["msg"], fault.get("input"))
+        lines.append(f"{where}: {what}" if where else what)
+    return lines
+
+
+def _visible_loc(loc: Loc, document: Any) -> Loc:
+    """The part of pydantic's path that the user wrote; union tags and wrapped scalars are ours."""
+    visible: list[int | str] = []
+    node = document
+    for step in loc:
+        if isinstance(node, dict):
+            visible.append(step)
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            visible.append(step)
+            node = node[step]
+    return tuple(visible)
+
+
+def format_path(loc: Loc) -> str:
+    """`('variants', 1, 'prune')` as `variants[1].prune`."""
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _describe_fault(kind: str, message: str, found: Any) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key"
+    if kind == "missing":
+        return "is required and missing"
+    plain = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    said = plain if plain != message and message.startswith("Value error") else f"expected {plain}"
+    return said if isinstance(found, dict | list) or found is None else f"{said}, found {found!r}"
