@@ -1,0 +1,104 @@
+"""Measurements as the rows of a result: what was stored, and what comparing with the baseline adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from host.ledger.records import Entry
+from host.ledger.store import Ledger
+
+Row = dict[str, Any]
+"""One object of `bench results --format json`; its keys are those of `_join_row`."""
+
+COMPARABLE = ("run", "device", "model", "runtime", "provider", "threads", "batch")
+"""What two rows must share to be compared with each other."""
+
+
+def result_rows(ledger: Ledger, run_id: str | None = None) -> list[Row]:
+    """The rows of one run, or of all runs, the newest first, in JSON's own types.
+
+    `speedup` is p50 of the dense baseline divided by p50 of the row, None where either of them failed or
+    where no baseline ran with the same settings. `accuracy_change` is in percentage points.
+    """
+    return join_rows(ledger.entries(run_id))
+
+
+def join_rows(entries: Iterable[Entry]) -> list[Row]:
+    """As `result_rows`, from what the ledger read."""
+    listed = list(entries)
+    baselines: dict[tuple[Any, ...], Entry] = {}
+    for entry in listed:
+        if entry.measurement["is_baseline"] and entry.measurement["status"] == "ok":
+            baselines.setdefault(_key(entry.measurement), entry)
+    return [_join_row(entry, baselines.get(_key(entry.measurement))) for entry in listed]
+
+
+def _key(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(measurement[name] for name in COMPARABLE)
+
+
+def _join_row(entry: Entry, baseline: Entry | None) -> Row:
+    held, latency = entry
+    return {
+        "run": held["run"],
+        "task": held["task"],
+        "device": held["device"],
+        "board": held["board"],
+        "is_emulated": held["is_emulated"],
+        "model": held["model"],
+        "variant": held["variant"],
+        "variant_id": held["variant_id"],
+        "model_sha256": held["model_sha256"],
+        "is_baseline": held["is_baseline"],
+        "runtime": held["runtime"],
+        "provider": held["provider"],
+        "precision": held["precision"],
+        "threads": held["threads"],
+        "batch": held["batch"],
+        "sparsity": held["sparsity"],
+        "sparsity_target": held["sparsity_target"],
+        "params": held["params"],
+        "params_nonzero": held["params_nonzero"],
+        "macs": held["macs"],
+        "file_bytes": held["file_bytes"],
+        "accuracy_host": held["accuracy_host"],
+        "accuracy_device": held["accuracy_device"],
+        "accuracy_change": _change_accuracy(held, baseline.measurement) if baseline else None,
+        "agreement": held["agreement"],
+        "max_abs_diff": held["max_abs_diff"],
+        "latency_ms": {name: value for name, value in latency.items() if name != "total_ms"},
+        "throughput_ips": _rate(latency, held["batch"]),
+        "load_ms": held["load_ms"],
+        "first_inference_ms": held["first_inference_ms"],
+        "speedup": _compare_speed(entry, baseline) if baseline else None,
+        "memory_mb": held["memory_mb"],
+        "power": held["power"],
+        "environment": held["environment"],
+        "flags": held["flags"],
+        "status": held["status"],
+        "error": held["error"],
+        "started_at": held["started_at"],
+    }
+
+
+def _change_accuracy(held: Mapping[str, Any], baseline: Mapping[str, Any]) -> float | None:
+    """Points gained against the baseline: on the board where both ran there, else on the host."""
+    for name in ("accuracy_device", "accuracy_host"):
+        if held[name] is not None and baseline[name] is not None:
+            return round(100 * (float(held[name]) - float(baseline[name])), 6)
+    return None
+
+
+def _compare_speed(entry: Entry, baseline: Entry) -> float | None:
+    """How many times as fast as the baseline; exactly 1.0 for the baseline itself."""
+    own, base = entry.latency["p50"], baseline.latency["p50"]
+    if entry.measurement["status"] != "ok" or not own or base is None:
+        return None
+    return float(base / own)
+
+
+def _rate(latency: Mapping[str, Any], batch: int) -> float | None:
+    """Images per second: all images of the sample divided by the time that they took."""
+    total_ms = latency["total_ms"]
+    return None if not total_ms else 1000 * batch * float(latency["n"]) / float(total_ms)

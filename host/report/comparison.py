@@ -1,0 +1,147 @@
+"""Result rows arranged for people: a line for each variant, a group of columns for each device. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from host.report.cells import clean_text
+from host.report.figures import Column, Line, device_columns, find_best, has_one_accuracy, variant_columns
+from host.report.flags import explain_flags
+
+Row = Mapping[str, Any]
+
+SETTINGS = ("runtime", "provider", "threads", "batch", "run")
+"""What may set rows of one variant on one device apart."""
+
+
+class Group(NamedTuple):
+    """The columns of one device under its heading."""
+
+    title: str
+    columns: tuple[Column, ...]
+
+
+class Note(NamedTuple):
+    """A line under a table; one about a column goes when the column goes."""
+
+    text: str
+    column: str | None = None
+
+
+class Comparison(NamedTuple):
+    """All that a table tells. `left` describes the variants, `groups` what each device made of them."""
+
+    facts: tuple[str, ...]
+    left: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[Note, ...]
+    failures: tuple[str, ...]
+    hidden: int
+
+
+def compare_rows(rows: Sequence[Row], limit: int | None = None) -> Comparison:
+    """The comparison of rows as `result_rows` gives them; at most `limit` lines, the rest are counted."""
+    settings = [name for name in SETTINGS if _varies_on_a_device(rows, name)]
+    apart = (["model"] if len({row["model"] for row in rows}) > 1 else []) + settings
+    lines = _arrange_lines(rows, apart)
+    shown = lines if limit is None else lines[:limit]
+    visible = [row for line in shown for row in line.rows.values()]
+    devices = list(dict.fromkeys(row["device"] for row in visible))
+    best = find_best(visible)
+    on_left = has_one_accuracy(shown)
+    return Comparison(
+        facts=tuple(_tell_facts(rows, apart)),
+        left=tuple(variant_columns(shown, apart, best, on_left)),
+        groups=tuple(
+            Group(_title_device(device, visible), tuple(device_columns(device, shown, best, not on_left)))
+            for device in devices
+        ),
+        notes=tuple(_tell_notes(visible, best)),
+        failures=tuple(_tell_failure(row, apart) for row in visible if row["status"] != "ok"),
+        hidden=len(lines) - len(shown),
+    )
+
+
+def _arrange_lines(rows: Iterable[Row], apart: Sequence[str]) -> list[Line]:
+    """The lines in the order of the rows; no row is lost, even where two differ in nothing that is told."""
+    found: dict[tuple[Any, ...], Line] = {}
+    listed = list(rows)
+    labels = _label_variants(listed, with_id="run" not in apart)
+    for row in listed:
+        key = (row["model"], row["variant_id"], *(row[name] for name in apart))
+        number = 0
+        while (line := found.get((*key, number))) is not None and row["device"] in line.rows:
+            number += 1
+        if line is None:
+            line = found[*key, number] = Line(labels[row["model"], row["variant_id"]], {})
+        line.rows[row["device"]] = row
+    return list(found.values())
+
+
+def _label_variants(rows: Sequence[Row], *, with_id: bool) -> dict[tuple[str, str], str]:
+    """What each variant is called; equal names of different files get a piece of their id."""
+    named = {(row["model"], row["variant_id"]): clean_text(row["variant"]) for row in rows}
+    owners: dict[tuple[str, str], int] = {}
+    for (model, _), label in named.items():
+        owners[model, label] = owners.get((model, label), 0) + 1
+    return {
+        key: f"{label} #{clean_text(key[1])[:4]}" if with_id and owners[key[0], label] > 1 else label
+        for key, label in named.items()
+    }
+
+
+def _varies_on_a_device(rows: Iterable[Row], name: str) -> bool:
+    seen: dict[str, Any] = {}
+    return any(seen.setdefault(row["device"], row[name]) != row[name] for row in rows)
+
+
+def _title_device(device: str, rows: Iterable[Row]) -> str:
+    is_emulated = any(row["is_emulated"] for row in rows if row["device"] == device)
+    return clean_text(device) + (" (emulated)" if is_emulated else "")
+
+
+def _tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
+    """What all rows share, in one line; then a line for each device: its board, and what only it uses."""
+    names = [name for name in ("model", *SETTINGS) if name not in apart]
+    shared = [name for name in names if len({row[name] for row in rows}) == 1]
+    own = [name for name in names if name not in shared]
+    facts = [" · ".join(tell_setting(name, rows[0][name]) for name in shared)] if rows and shared else []
+    firsts = {row["device"]: row for row in reversed(rows)}
+    for device in dict.fromkeys(row["device"] for row in rows):
+        told = [
+            clean_text(firsts[device]["board"]),
+            *(tell_setting(name, firsts[device][name]) for name in own),
+        ]
+        facts.append(f"{clean_text(device)}: {' · '.join(told)}")
+    return facts
+
+
+def tell_setting(name: str, value: Any) -> str:
+    if name == "threads":
+        return "all cores" if value is None else f"{value} thread{'' if value == 1 else 's'}"
+    if name in ("batch", "run"):
+        return f"{name} {clean_text(value)}"
+    return clean_text(value)
+
+
+def _tell_notes(rows: Sequence[Row], best: Mapping[tuple[str, ...], float]) -> list[Note]:
+    notes = [Note("* the best of its kind")] if best else []
+    if any(row["accuracy_device"] is None and row["accuracy_host"] is not None for row in rows):
+        notes.append(Note("† accuracy on the host: none was measured on the device", "accuracy"))
+    sources = sorted({clean_text(row["power"]["source"]) for row in rows if row["power"]["source"]})
+    if sources:
+        notes.append(Note(f"energy of one inference, idle included, from {', '.join(sources)}", "energy"))
+    flags = {flag for row in rows for flag in row["flags"]}
+    emulated = {"emulated"} if any(row["is_emulated"] for row in rows) else set()
+    return notes + [Note(line) for line in explain_flags(flags | emulated)]
+
+
+def _tell_failure(row: Row, apart: Sequence[str]) -> str:
+    settings = ", ".join(tell_setting(name, row[name]) for name in apart)
+    error = row["error"] or {"kind": "unknown", "message": ""}
+    where = f"{clean_text(row['device'])}: {clean_text(row['variant'])}" + (
+        f" ({settings})" if settings else ""
+    )
+    message = clean_text(error["message"])
+    return f"{where}: {clean_text(error['kind'])}: {message if len(message) <= 300 else message[:299] + '…'}"

@@ -1,0 +1,55 @@
+"""Result rows in the format that a command names, to a file or to standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from host.errors import UsageError
+from host.report.csv import write_csv
+from host.report.json import write_json
+from host.report.markdown import write_markdown
+from host.report.output import open_text
+from host.report.parquet import write_parquet
+from host.report.table import print_results
+
+FORMATS = ("table", "json", "csv", "markdown", "parquet")
+UNBOUND_WIDTH = 160
+"""Columns of a table that no terminal shows, such as the log of a build."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_rows(rows: Rows, form: str, file: Path | None = None) -> None:
+    """Write rows as `form`, one of `FORMATS`; a file appears only when it is whole.
+
+    Raises UsageError where Parquet would go to a terminal.
+    """
+    if form == "parquet":
+        _write_parquet(rows, file)
+        return
+    writers = {"table": write_table, "json": write_json, "csv": write_csv, "markdown": write_markdown}
+    writers[form](rows, file or sys.stdout)
+
+
+def write_table(rows: Rows, out: Path | TextIO) -> None:
+    """Write the table that a terminal shows; as wide as the terminal, or as `UNBOUND_WIDTH`."""
+    with open_text(out) as stream:
+        print_results(rows, open_console(stream))
+
+
+def open_console(stream: TextIO) -> Console:
+    """A console for people on a stream, wide where nothing bounds it."""
+    is_bound = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, width=None if is_bound else UNBOUND_WIDTH, highlight=False)
+
+
+def _write_parquet(rows: Rows, file: Path | None) -> None:
+    if file is None and sys.stdout.isatty():
+        raise UsageError("Parquet is no text for a terminal", "Name a file: --output results.parquet")
+    write_parquet(rows, file or sys.stdout.buffer)

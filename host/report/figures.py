@@ -1,0 +1,181 @@
+"""The columns of a comparison: which figures there are, how each is written, which may be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from host.ledger.ranking import find_accuracy
+from host.report import cells
+
+Row = Mapping[str, Any]
+Best = Mapping[tuple[str, ...], float]
+
+DROP_ORDER = ("macs", "params", "p90", "peak", "size", "energy", "interval", "accuracy")
+"""What a narrow table leaves out first; before these come columns that hold nothing."""
+
+
+class Cell(NamedTuple):
+    """The text of one place in a table."""
+
+    text: str
+    is_best: bool = False
+
+
+class Column(NamedTuple):
+    """One figure over all lines. `name` tells equal columns of several devices to be the same figure."""
+
+    name: str
+    title: str
+    align: Literal["left", "right"]
+    cells: tuple[Cell, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return all(cell.text == cells.MISSING for cell in self.cells)
+
+
+class Line(NamedTuple):
+    """One variant with one set of settings, and its row on each device that measured it."""
+
+    label: str
+    rows: dict[str, Row]
+
+    @property
+    def first(self) -> Row:
+        return next(iter(self.rows.values()))
+
+
+def find_best(rows: Iterable[Row]) -> dict[tuple[str, ...], float]:
+    """The highest accuracy of each model, and the highest speed-up of each model on each device.
+
+    Nothing is best where there is nothing to choose from.
+    """
+    values: dict[tuple[str, ...], set[float]] = {}
+    for row in rows:
+        accuracy = find_accuracy(row)[0]
+        if accuracy is not None:
+            values.setdefault(("accuracy", row["model"]), set()).add(accuracy)
+        if row["speedup"] is not None:
+            values.setdefault(("speedup", row["device"], row["model"]), set()).add(row["speedup"])
+    return {key: max(found) for key, found in values.items() if len(found) > 1}
+
+
+def variant_columns(
+    lines: Sequence[Line], apart: Sequence[str], best: Best, has_accuracy: bool
+) -> list[Column]:
+    """What describes a variant on every device; `apart` names the settings that tell lines apart."""
+    firsts = [line.first for line in lines]
+    columns = [_make("variant", "variant", [line.label for line in lines], "left")]
+    columns += [_make(name, name, [_tell(name, row[name]) for row in firsts], "left") for name in apart]
+    if has_accuracy:
+        columns.append(_accuracy_column([_rows_with_accuracy(line)[0] for line in lines], best))
+    columns += [
+        _make("size", "size MiB", [cells.format_mib(row["file_bytes"]) for row in firsts]),
+        _make("params", "params", [cells.format_count(row["params"]) for row in firsts]),
+        _make("macs", "MACs", [cells.format_count(row["macs"]) for row in firsts]),
+    ]
+    return columns
+
+
+def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy: bool) -> list[Column]:
+    """What one device made of each line; `-` where it did not measure it."""
+    rows = [line.rows.get(device) for line in lines]
+    latencies = [row["latency_ms"] if row and row["status"] == "ok" else {} for row in rows]
+    decimals = cells.choose_decimals(latency.get("p50") for latency in latencies)
+    columns = [_accuracy_column(rows, best)] if has_accuracy else []
+    columns += [
+        _make("p50", "p50 ms", [_format_p50(row, decimals) for row in rows]),
+        _make(
+            "interval", "95 % interval", [cells.format_interval(i.get("p50_ci"), decimals) for i in latencies]
+        ),
+        _make("p90", "p90 ms", [cells.format_number(i.get("p90"), decimals) for i in latencies]),
+        _speedup_column(rows, best),
+        _make("peak", "peak MiB", [cells.format_number(_look(row, "memory_mb", "peak"), 1) for row in rows]),
+        _energy_column(rows),
+        _make("flags", "flags", [_format_flags(row) for row in rows], "left"),
+    ]
+    return columns
+
+
+def has_one_accuracy(lines: Iterable[Line]) -> bool:
+    """Whether all devices measured the same accuracy for each line, so that it stands beside the variant."""
+    return all(len({_format_accuracy(row) for row in _rows_with_accuracy(line)}) == 1 for line in lines)
+
+
+def _rows_with_accuracy(line: Line) -> list[Row]:
+    """The rows that tell a line's accuracy: where it was measured on the device, else all."""
+    rows = list(line.rows.values())
+    return [row for row in rows if row["accuracy_device"] is not None] or rows
+
+
+def drop_columns(columns: Iterable[Column], dropped: Iterable[str]) -> tuple[Column, ...]:
+    names = set(dropped)
+    return tuple(column for column in columns if column.name not in names)
+
+
+def _make(name: str, title: str, texts: Iterable[str], align: Literal["left", "right"] = "right") -> Column:
+    return Column(name, title, align, tuple(Cell(text) for text in texts))
+
+
+def _tell(name: str, value: Any) -> str:
+    return "all" if name == "threads" and value is None else cells.clean_text(value)
+
+
+def _accuracy_column(rows: Sequence[Row | None], best: Best) -> Column:
+    held = tuple(
+        Cell(
+            _format_accuracy(row),
+            row is not None and _is_best(best, ("accuracy", row["model"]), find_accuracy(row)[0]),
+        )
+        for row in rows
+    )
+    return Column("accuracy", "accuracy %", "right", held)
+
+
+def _speedup_column(rows: Sequence[Row | None], best: Best) -> Column:
+    held = tuple(
+        Cell(
+            cells.format_speedup(_look(row, "speedup")),
+            row is not None and _is_best(best, ("speedup", row["device"], row["model"]), row["speedup"]),
+        )
+        for row in rows
+    )
+    return Column("speedup", "speed-up", "right", held)
+
+
+def _energy_column(rows: Sequence[Row | None]) -> Column:
+    energies = [_look(row, "power", "energy_mj") for row in rows]
+    decimals = cells.choose_decimals(energies)
+    return _make("energy", "energy mJ", [cells.format_number(energy, decimals) for energy in energies])
+
+
+def _is_best(best: Best, key: tuple[str, ...], value: float | None) -> bool:
+    return value is not None and best.get(key) == value
+
+
+def _look(row: Row | None, *names: str) -> Any:
+    found: Any = row
+    for name in names:
+        found = None if found is None else found[name]
+    return found
+
+
+def _format_accuracy(row: Row | None) -> str:
+    if row is None:
+        return cells.MISSING
+    accuracy, source = find_accuracy(row)
+    change = None if row["is_baseline"] else row["accuracy_change"]
+    mark = "†" if accuracy is not None and source == "host" else ""
+    return cells.format_accuracy(accuracy, change) + mark
+
+
+def _format_p50(row: Row | None, decimals: int) -> str:
+    if row is not None and row["status"] != "ok":
+        return "failed"
+    return cells.format_number(_look(row, "latency_ms", "p50"), decimals)
+
+
+def _format_flags(row: Row | None) -> str:
+    """The flags of a row; that a device is emulated stands in its heading."""
+    return cells.format_flags(flag for flag in (row["flags"] if row else ()) if flag != "emulated")

@@ -1,0 +1,180 @@
+"""The comparison as a table on a terminal that fits its width, or as an SVG picture of one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from host.ledger.ranking import Winner
+from host.report.comparison import Comparison, Group, compare_rows
+from host.report.figures import DROP_ORDER, Column, drop_columns
+from host.report.winners import describe_winner
+
+MAX_LINES = 200
+SHORTEST_NAME = 10
+GAP = 3  # columns between two columns of a table, and between two tables
+
+
+def print_results(rows: Sequence[Mapping[str, Any]], console: Console, limit: int | None = MAX_LINES) -> None:
+    """Print the cross-device comparison of rows as `result_rows` gives them, and what explains it."""
+    if not rows:
+        console.print(Text("No measurements yet."))
+        return
+    comparison = compare_rows(rows, limit)
+    _print_lines(console, comparison.facts, "dim")
+    blocks, dropped = fit_columns(comparison, console.width)
+    for block in blocks:
+        console.print()
+        console.print(_lay_out(comparison.left, block, dropped), crop=True)
+    console.print()
+    _print_lines(console, _tell_dropped(comparison, dropped), "dim")
+    _print_lines(console, [note.text for note in comparison.notes if note.column not in dropped], "dim")
+    if comparison.failures:
+        _print_lines(console, [f"{len(comparison.failures)} failed:"], "bold red")
+        _print_lines(console, [f"  {failure}" for failure in comparison.failures], "red")
+    if comparison.hidden:
+        shown = len(comparison.left[0].cells)
+        told = f"{shown} of {shown + comparison.hidden} lines; --format csv, json or parquet gives all."
+        _print_lines(console, [told], "bold")
+
+
+def render_svg(rows: Sequence[Mapping[str, Any]], title: str, width: int = 120) -> str:
+    """The table as an SVG document; equal rows give equal text."""
+    console = Console(
+        record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    print_results(rows, console)
+    return console.export_svg(title=title, unique_id="boardbench")
+
+
+def fit_columns(comparison: Comparison, width: int) -> tuple[list[Sequence[Group]], tuple[str, ...]]:
+    """The devices that stand side by side, block by block, and the names of columns to leave out.
+
+    Devices are stacked where one block would cost an interval, or more.
+    """
+    side_by_side: list[Sequence[Group]] = [comparison.groups]
+    stacked: list[Sequence[Group]] = [(group,) for group in comparison.groups]
+    drops = list(_list_drops(comparison))
+    if len(comparison.groups) > 1:
+        for dropped in drops:
+            if "interval" in dropped:
+                break
+            if _find_width(comparison, side_by_side, dropped) <= width:
+                return side_by_side, dropped
+    for name_width in (None, SHORTEST_NAME):
+        for dropped in drops:
+            if "accuracy" in dropped and name_width is None:
+                break
+            if _find_width(comparison, stacked, dropped, name_width) <= width:
+                return stacked, dropped
+    return stacked, drops[-1]
+
+
+def _find_width(
+    comparison: Comparison,
+    blocks: Sequence[Sequence[Group]],
+    dropped: Sequence[str],
+    name_width: int | None = None,
+) -> int:
+    """How wide the widest block is; `name_width` is what the names of variants are cut to."""
+    left = drop_columns(comparison.left, dropped)
+    cut = max(_column_width(left[0]) - name_width, 0) if name_width else 0
+    widths = {id(group): _group_width(group, dropped) for group in comparison.groups}
+    return max(
+        _columns_width(left) - cut + sum(GAP + widths[id(group)] for group in block) for block in blocks
+    )
+
+
+def _group_width(group: Group, dropped: Sequence[str]) -> int:
+    return max(_columns_width(drop_columns(group.columns, dropped)), cell_len(group.title))
+
+
+def _columns_width(columns: Sequence[Column]) -> int:
+    return sum(_column_width(column) for column in columns) + GAP * (len(columns) - 1)
+
+
+def _column_width(column: Column) -> int:
+    return max(cell_len(column.title), *(cell_len(cell.text) + cell.is_best for cell in column.cells))
+
+
+def _list_drops(comparison: Comparison) -> Iterable[tuple[str, ...]]:
+    """Which columns to leave out: none, then one more at a time; empty ones first."""
+    columns = _all_columns(comparison)
+    names = dict.fromkeys(column.name for column in columns)
+    filled = {column.name for column in columns if not column.is_empty}
+    empty = [name for name in ("flags", "energy", *DROP_ORDER) if name in names and name not in filled]
+    order = dict.fromkeys([*empty, *(name for name in DROP_ORDER if name in names)])
+    return accumulate(((name,) for name in order), initial=())
+
+
+def _all_columns(comparison: Comparison) -> list[Column]:
+    return [*comparison.left, *(column for group in comparison.groups for column in group.columns)]
+
+
+def _tell_dropped(comparison: Comparison, dropped: Sequence[str]) -> list[str]:
+    """A line that names the columns that were left out and would have told something."""
+    columns = [item for item in _all_columns(comparison) if item.name in dropped and not item.is_empty]
+    titles = ", ".join(dict.fromkeys(column.title for column in columns))
+    return [f"Left out for want of width: {titles}. The other formats hold everything."] if titles else []
+
+
+def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str]) -> Table:
+    """The variants' columns and, side by side, each device's own; every line is one line high."""
+    whole = Table.grid(padding=(0, GAP, 0, 0))
+    parts = [_build_part(" ", drop_columns(left, dropped))]
+    parts += [_build_part(group.title, drop_columns(group.columns, dropped)) for group in groups]
+    for _ in parts:
+        whole.add_column(no_wrap=True)
+    whole.add_row(*parts)
+    return whole
+
+
+def _build_part(title: str, columns: Sequence[Column]) -> Table:
+    """One block under a heading. Only the names of variants may be cut: half a number is a wrong number."""
+    table = Table(
+        title=Text(title, style="bold cyan", no_wrap=True, overflow="ellipsis"),
+        title_justify="left",
+        min_width=cell_len(title),
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1),
+        header_style="bold",
+    )
+    for column in columns:
+        is_cut = column.name == "variant"
+        width = min(SHORTEST_NAME, _column_width(column)) if is_cut else _column_width(column)
+        table.add_column(
+            Text(column.title), justify=column.align, no_wrap=True, overflow="ellipsis", min_width=width
+        )
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*(_style_cell(cell.text, cell.is_best) for cell in cells))
+    return table
+
+
+def _style_cell(text: str, is_best: bool) -> Text:
+    if is_best:
+        return Text(f"{text}*", style="bold green")
+    return Text(text, style="red" if text == "failed" else "")
+
+
+def _print_lines(console: Console, lines: Iterable[str], style: str) -> None:
+    for line in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def print_winners(winners: Iterable[Winner], console: Console | None = None) -> None:
+    """Print who is fastest within the limits on each device, and why the others are not."""
+    shown = console or Console(highlight=False)
+    for winner in winners:
+        first, *others = describe_winner(winner)
+        _print_lines(shown, [first], "bold")
+        _print_lines(shown, others, "dim")

@@ -1,0 +1,189 @@
+"""The comparison table: what it tells, how it fits, and that nothing in it is obeyed."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ET
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from host.ledger.rows import Row
+from host.report.comparison import compare_rows
+from host.report.table import print_results, print_winners, render_svg
+from host.specs.measurement import Power
+from tests.made_results import make_failure, make_measurement, make_row, make_rows, make_sweep
+
+
+def show(rows: list[Row], width: int = 240, limit: int | None = 200) -> str:
+    stream = io.StringIO()
+    print_results(rows, Console(file=stream, width=width, color_system=None), limit)
+    return stream.getvalue()
+
+
+def two_devices() -> list[Row]:
+    return make_rows(*make_sweep("pi4"), *make_sweep("x86", 0.1, is_emulated=True, board="Linux x86_64"))
+
+
+def test_devices_stand_side_by_side_with_a_line_for_each_variant() -> None:
+    lines = show(two_devices()).splitlines()
+    heading = next(line for line in lines if "pi4" in line and "x86 (emulated)" in line)
+    assert heading.index("pi4") < heading.index("x86")
+    assert [sum(line.startswith(name) for line in lines) for name in ("dense", "channel-50", "int8")] == [
+        1,
+        1,
+        1,
+    ]
+    (line,) = [line for line in lines if line.startswith("int8")]
+    assert line.count("2.50×*") == 2
+    assert "97.8 (-0.2)" in line
+    assert "emulated: an emulated device" in "\n".join(lines)
+
+
+def test_what_all_rows_share_is_told_once() -> None:
+    text = show(make_rows(*make_sweep()))
+    assert "net · onnxruntime · CPUExecutionProvider · 1 thread · batch 1 · run r1" in text
+    assert "pi4: Raspberry Pi 4 Model B" in text
+    assert "provider" not in text
+
+
+def test_settings_that_differ_on_a_device_become_columns() -> None:
+    text = show(make_rows(*make_sweep(threads=1), *make_sweep(threads=4, slowdown=0.3)))
+    lines = text.splitlines()
+    assert "threads" in next(line for line in lines if "p50 ms" in line)
+    assert sum(line.startswith("dense") for line in lines) == 2
+
+
+def test_settings_that_differ_between_devices_are_told_with_the_device() -> None:
+    rows = make_rows(*make_sweep("pi4"), *make_sweep("orin", provider="CUDAExecutionProvider"))
+    text = show(rows)
+    assert "orin: Raspberry Pi 4 Model B · CUDAExecutionProvider" in text
+    assert sum(line.startswith("dense") for line in text.splitlines()) == 1
+
+
+def test_models_and_equal_names_are_told_apart() -> None:
+    one = make_measurement("a", variant_id="abcdef")
+    same_name = make_measurement("b", variant_id="fedcba")
+    other_model = make_measurement("c", model="other", variant_id="000000")
+    comparison = compare_rows(make_rows((one, 5.0), (same_name, 5.0), (other_model, 5.0)))
+    assert [cell.text for cell in comparison.left[0].cells] == ["dense #abcd", "dense #fedc", "dense"]
+    assert [cell.text for cell in comparison.left[1].cells] == ["net", "net", "other"]
+
+
+def test_no_row_is_lost_where_two_differ_in_nothing_that_is_told() -> None:
+    comparison = compare_rows(make_rows((make_measurement("a"), 5.0), (make_measurement("b"), 6.0)))
+    p50 = next(column for column in comparison.groups[0].columns if column.name == "p50")
+    assert len(p50.cells) == 2
+
+
+def test_accuracy_that_differs_between_devices_moves_to_the_devices() -> None:
+    rows = make_rows(*make_sweep("pi4"), *make_sweep("x86"))
+    assert "accuracy" in [column.name for column in compare_rows(rows).left]
+    rows[4]["accuracy_device"] = 0.5
+    comparison = compare_rows(rows)
+    assert "accuracy" not in [column.name for column in comparison.left]
+    assert all("accuracy" in [column.name for column in group.columns] for group in comparison.groups)
+
+
+def test_accuracy_of_the_host_is_marked() -> None:
+    text = show([make_row(accuracy_device=None)])
+    assert "98.0†" in text
+    assert "† accuracy on the host" in text
+
+
+def test_what_was_not_measured_is_a_dash_and_a_zero_is_a_zero() -> None:
+    assert energies([make_row(power=Power())]) == ["-"]
+    assert energies([make_row(power=Power(source="rapl", energy_mj=0.0))]) == ["0.00"]
+
+
+def energies(rows: list[Row]) -> list[str]:
+    columns = compare_rows(rows).groups[0].columns
+    return [cell.text for column in columns if column.name == "energy" for cell in column.cells]
+
+
+def test_flags_are_shown_and_explained_only_where_they_occur() -> None:
+    text = show([make_row(flags=("drift", "emulated"), is_emulated=True)])
+    assert "drift: the last quarter" in text
+    assert "busy" not in text
+    assert "pi4 (emulated)" in text
+    assert "not known to this release" in show([make_row(flags=("novel",))])
+
+
+def test_failures_are_listed_with_their_reason() -> None:
+    rows = make_rows(
+        (make_measurement("a", is_baseline=True), 5.0),
+        (make_failure("b", "out of memory", variant="big", variant_id="big"), None),
+    )
+    text = show(rows)
+    assert "1 failed:" in text
+    assert "pi4: big: memory: out of memory" in text
+    assert "failed" in next(line for line in text.splitlines() if line.startswith("big"))
+
+
+@pytest.mark.parametrize("width", range(40, 300, 7))
+def test_no_number_is_cut_at_any_width(width: int) -> None:
+    text = show(two_devices(), width)
+    table = [line for line in text.splitlines() if line.startswith(("dense", "channel", "int8", "variant"))]
+    assert all(cell_len(line.rstrip()) <= width for line in table)
+    assert "…" not in text
+    assert "5.00" in text
+    assert "2.50×" in text
+
+
+def test_a_narrow_table_says_what_it_leaves_out() -> None:
+    assert "Left out" not in show(two_devices(), 260)
+    narrow = show(two_devices(), 60)
+    assert "Left out for want of width: size MiB, params, MACs" in narrow
+    assert sum(line.startswith("int8") for line in narrow.splitlines()) == 2
+
+
+def test_a_long_name_is_cut_before_a_number_is() -> None:
+    text = show(make_rows(*make_sweep(), (make_measurement("z", variant="v" * 80, variant_id="z"), 7.0)), 60)
+    line = next(line for line in text.splitlines() if line.startswith("vvvv"))
+    assert "…" in line
+    assert "7.00" in line
+    assert cell_len(line) <= 60
+
+
+def test_a_long_table_is_cut_and_says_how_to_get_all() -> None:
+    rows = make_rows(
+        *((make_measurement(f"t{n}", variant=f"v{n:03}", variant_id=f"v{n}"), 5.0) for n in range(30))
+    )
+    text = show(rows, limit=20)
+    assert "v019" in text
+    assert "v020" not in text
+    assert "20 of 30 lines" in text
+
+
+def test_hostile_text_is_shown_and_not_obeyed() -> None:
+    evil = "[red]x[/] \x1b[2J\x1b]8;;http://evil\x07 \u202edesrever"
+    rows = make_rows(
+        (make_failure("a", evil + "\nsecond line", variant="[bold]v", board=evil, device="d"), None)
+    )
+    text = show(rows)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    assert "[red]x[/]" in text
+    assert "[bold]v" in text
+    assert not any(line.startswith("second line") for line in text.splitlines())
+
+
+def test_no_rows_are_told_in_a_sentence() -> None:
+    assert show([]) == "No measurements yet.\n"
+
+
+def test_the_picture_is_well_formed_and_always_the_same() -> None:
+    picture = render_svg(two_devices(), "bench <sweep>", 140)
+    assert ET.fromstring(picture).tag.endswith("svg")
+    assert picture == render_svg(two_devices(), "bench <sweep>", 140)
+    assert "channel-50" in picture
+
+
+def test_winners_are_printed_a_line_each() -> None:
+    from host.ledger.ranking import pick_winners
+
+    stream = io.StringIO()
+    print_winners(pick_winners(two_devices()), Console(file=stream, width=80, color_system=None))
+    assert "x86 (emulated), net: int8 is the fastest" in stream.getvalue()

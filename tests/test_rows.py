@@ -1,0 +1,110 @@
+"""Result rows: every promised key, and comparisons only between what is comparable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from host.ledger.rows import result_rows
+from host.ledger.store import Ledger
+from tests.made_results import (
+    make_failure,
+    make_measurement,
+    make_rounds,
+    make_row,
+    make_rows,
+    make_run,
+    make_sweep,
+)
+
+PROMISED = {
+    *("run", "device", "board", "is_emulated", "model", "variant", "variant_id", "runtime", "provider"),
+    *("precision", "threads", "batch", "sparsity", "params", "params_nonzero", "macs", "file_bytes"),
+    *("accuracy_host", "accuracy_device", "agreement", "latency_ms", "throughput_ips", "load_ms"),
+    *("first_inference_ms", "speedup", "memory_mb", "power", "environment", "flags", "status", "error"),
+    "started_at",
+}
+FIGURES = {"n", "rounds", "min", "mean", "p50", "p50_ci", "p90", "p95", "p99", "p999"}
+
+
+def test_a_row_holds_every_promised_key_and_is_json() -> None:
+    row = make_row()
+    assert set(row) >= PROMISED
+    assert set(row["latency_ms"]) >= FIGURES
+    assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss"}
+    assert set(row["power"]) == {"source", "idle_w", "load_w", "energy_mj", "energy_net_mj"}
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_rows_of_a_run_are_read_from_the_ledger(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        ledger.start_run(make_run("r1", 0))
+        ledger.start_run(make_run("r2", 1))
+        ledger.save(make_measurement("a", run="r1", is_baseline=True), make_rounds(4.0))
+        ledger.save(make_measurement("b", run="r2"), make_rounds(2.0))
+        assert [row["task"] for row in result_rows(ledger, "r1")] == ["a"]
+        assert [row["task"] for row in result_rows(ledger)] == ["b", "a"]
+        assert result_rows(ledger, "r1")[0]["latency_ms"]["n"] == 192
+
+
+def test_speedup_and_accuracy_are_compared_with_dense() -> None:
+    dense, pruned, quantized = make_rows(*make_sweep())
+    assert dense["speedup"] == 1.0
+    assert dense["accuracy_change"] == 0.0
+    assert pruned["speedup"] == pytest.approx(2.0)
+    assert pruned["accuracy_change"] == pytest.approx(-1.0)
+    assert quantized["speedup"] == pytest.approx(2.5)
+
+
+def test_throughput_counts_the_images_of_a_batch() -> None:
+    assert make_row(p50_ms=5.0, batch=1)["throughput_ips"] == pytest.approx(200, rel=0.01)
+    assert make_row(p50_ms=5.0, batch=8)["throughput_ips"] == pytest.approx(1600, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"run": "r2"},
+        {"device": "orin"},
+        {"model": "other"},
+        {"provider": "CUDAExecutionProvider"},
+        {"threads": None},
+        {"batch": 2},
+    ],
+)
+def test_what_is_not_comparable_has_no_speedup(difference: dict[str, object]) -> None:
+    dense = make_measurement("a", is_baseline=True)
+    other = make_measurement("b", variant="pruned", variant_id="id-pruned", **difference)
+    row = make_rows((dense, 5.0), (other, 2.5))[1]
+    assert row["speedup"] is None
+    assert row["accuracy_change"] is None
+
+
+def test_a_failure_on_either_side_leaves_no_speedup() -> None:
+    dense, pruned = make_measurement("a", is_baseline=True), make_measurement("b", variant_id="p")
+    failed_dense = make_failure("a", "killed", is_baseline=True)
+    failed_pruned = make_failure("b", "killed", variant_id="p")
+    assert [row["speedup"] for row in make_rows((failed_dense, None), (pruned, 2.0))] == [None, None]
+    assert [row["speedup"] for row in make_rows((dense, 5.0), (failed_pruned, 2.0))] == [1.0, None]
+
+
+def test_a_failed_row_says_why_and_keeps_the_shape_of_its_latency() -> None:
+    row = make_rows((make_failure("a", "killed"), None))[0]
+    assert row["error"] == {"kind": "memory", "message": "killed"}
+    assert row["latency_ms"]["n"] == 0
+    assert row["latency_ms"]["p50"] is None
+    assert row["throughput_ips"] is None
+
+
+def test_accuracy_is_compared_on_the_device_or_else_on_the_host_never_mixed() -> None:
+    dense = make_measurement("a", is_baseline=True, accuracy_host=0.9, accuracy_device=None)
+    pruned = make_measurement("b", variant_id="p", accuracy_host=0.8, accuracy_device=0.95)
+    assert make_rows((dense, 5.0), (pruned, 2.0))[1]["accuracy_change"] == pytest.approx(-10)
+
+
+def test_a_second_dense_variant_is_compared_with_the_first() -> None:
+    first = make_measurement("a", is_baseline=True)
+    second = make_measurement("b", variant_id="other-opset", is_baseline=True)
+    assert [row["speedup"] for row in make_rows((first, 5.0), (second, 2.5))] == [1.0, pytest.approx(2.0)]
