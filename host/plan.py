@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from host.specs.device import Device
+from pydantic import Field
+
+from host.specs.artifact import Artifact
 from host.specs.measure import Measure
 from host.specs.profile import Profile, RuntimeSettings
 from host.specs.recipe import Recipe
@@ -28,6 +31,16 @@ class PlannedVariant(Record):
     variant: Variant
 
 
+class PlannedFile(Record):
+    """An ONNX file to measure as it is; `shapes` settles the extents that the file leaves open."""
+
+    id: str
+    path: Path
+    sha256: str
+    opset: int
+    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+
 class Task(Record):
     """One measurement to make: a variant, a runtime's settings, a device. The id is unique in its run."""
 
@@ -36,6 +49,7 @@ class Task(Record):
     model: str
     variant_id: str
     label: str
+    is_baseline: bool
     runtime: RuntimeSettings
 
 
@@ -45,7 +59,8 @@ class Plan(Record):
     profile: str
     measure: Measure
     seed: int
-    variants: tuple[PlannedVariant, ...]
+    variants: tuple[PlannedVariant, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
     tasks: tuple[Task, ...]
 
     def tasks_of(self, device: str) -> tuple[Task, ...]:
@@ -61,10 +76,10 @@ def digest(value: Any) -> str:
 def plan_sweep(
     profile: Profile,
     recipes: Iterable[Recipe],
-    devices: Iterable[Device],
+    devices: Iterable[str],
     origins: Mapping[str, Any],
 ) -> Plan:
-    """The plan of a sweep.
+    """The plan of a sweep over devices, named here, that need not be there yet.
 
     `origins` holds, for each recipe's name, what decides its bytes beside its text: versions of the
     libraries that build it, hashes of its own source, checkpoint and data.
@@ -76,18 +91,47 @@ def plan_sweep(
     )
     labels = unique_labels(variants)
     variants = tuple(item.model_copy(update={"label": labels[item.id]}) for item in variants)
-    tasks = (
-        _plan_task(device, planned, runtime)
+    tasks = [
+        plan_task(device, item.recipe.name, item.id, item.label, item.variant.is_dense, runtime)
         for device in devices
-        for planned in variants
+        for item in variants
         for runtime in profile.runtimes
-    )
+    ]
     return Plan(
         profile=profile.name,
         measure=profile.measure,
         seed=profile.seed,
         variants=variants,
         tasks=tuple({task.id: task for task in tasks}.values()),
+    )
+
+
+def plan_file(
+    artifact: Artifact,
+    shapes: Mapping[str, tuple[int, ...]],
+    devices: Iterable[str],
+    runtimes: Iterable[RuntimeSettings],
+    measure: Measure,
+) -> Plan:
+    """The plan to measure one ONNX file as it is, on devices named here."""
+    file = PlannedFile(
+        id=artifact.variant_id,
+        path=artifact.blob.path,
+        sha256=artifact.blob.sha256,
+        opset=artifact.opset,
+        shapes=dict(shapes),
+    )
+    settings = list(runtimes)
+    return Plan(
+        profile="",
+        measure=measure,
+        seed=0,
+        files=(file,),
+        tasks=tuple(
+            plan_task(device, artifact.model, file.id, artifact.variant, True, runtime)
+            for device in devices
+            for runtime in settings
+        ),
     )
 
 
@@ -112,14 +156,18 @@ def unique_labels(variants: Iterable[PlannedVariant]) -> dict[str, str]:
     }
 
 
-def _plan_task(device: Device, planned: PlannedVariant, runtime: RuntimeSettings) -> Task:
-    settings = runtime.model_dump(mode="json")
+def plan_task(
+    device: str, model: str, variant_id: str, label: str, is_baseline: bool, runtime: RuntimeSettings
+) -> Task:
+    """The task of one variant, runtime and device; equal settings give an equal id."""
+    identity = {"device": device, "variant": variant_id, "runtime": runtime.model_dump(mode="json")}
     return Task(
-        id=digest({"device": device.name, "variant": planned.id, "runtime": settings}),
-        device=device.name,
-        model=planned.recipe.name,
-        variant_id=planned.id,
-        label=planned.label,
+        id=digest(identity),
+        device=device,
+        model=model,
+        variant_id=variant_id,
+        label=label,
+        is_baseline=is_baseline,
         runtime=runtime,
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
 
-from host.specs.record import Name, Record
+from pydantic import Field, ValidationError
+
+from host.errors import UsageError
+from host.specs.reading import describe_faults
+from host.specs.record import Name, Record, matching
 
 
 class Emulation(Record):
@@ -14,13 +18,16 @@ class Emulation(Record):
 
 
 class Device(Record):
-    """One board. `fingerprint` is OpenSSH's `SHA256:…` of the pinned host key."""
+    """One board. `fingerprint` is OpenSSH's `SHA256:…` of the pinned host key.
+
+    What is None is left to ~/.ssh/config and its defaults.
+    """
 
     name: Name
-    host: str = Field(min_length=1, max_length=255, pattern=r"^[^\s-][^\s]*$")
-    port: int = Field(22, ge=1, le=65535)
-    user: str | None = Field(None, pattern=r"^[^\s:@-][^\s:@]*$")
-    fingerprint: str = Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")
+    host: Annotated[str, matching(r"[^\s-]\S{0,254}", "a host's name or address")]
+    port: int | None = Field(None, ge=1, le=65535)
+    user: Annotated[str, matching(r"[^\s:@-][^\s:@]*", "a user's name")] | None = None
+    fingerprint: Annotated[str, matching(r"SHA256:[A-Za-z0-9+/]{43}", "SHA256: and 43 characters of base64")]
     key_file: str | None = None
     labels: tuple[Name, ...] = ()
     work_folder: str = Field("~/.boardbench", min_length=1)
@@ -30,3 +37,14 @@ class Device(Record):
     @property
     def is_emulated(self) -> bool:
         return self.emulation is not None or "emulated" in self.labels
+
+
+def parse_device(document: dict[str, Any]) -> Device:
+    """A device from the words of a command line. Raises UsageError naming everything wrong with them."""
+    try:
+        return Device.model_validate(document)
+    except ValidationError as error:
+        faults = describe_faults(error, document)
+        raise UsageError(
+            "that is no device: " + "; ".join(faults), "See: bench devices add --help"
+        ) from error

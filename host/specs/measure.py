@@ -41,7 +41,8 @@ class Measure(Record):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**PRESETS.get(given.get("preset", "standard"), {}), **given}
+        preset = given.get("preset", "standard")
+        return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given}
 
 
 def parse_measure(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from host.specs.record import Record
 
@@ -71,7 +71,7 @@ class Measurement(Record):
     first_inference_ms: float | None = None
     memory_mb: Memory = Memory()
     power: Power = Power()
-    environment: dict[str, JsonValue] = {}
+    environment: dict[str, JsonValue] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
     status: Literal["ok", "failed"]
     error: Failure | None = None

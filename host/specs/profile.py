@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from host.specs.measure import Measure, parse_measure
 from host.specs.reading import Faults, Loc, describe_faults
-from host.specs.record import Name, Record
+from host.specs.record import Name, Record, matching
 from host.specs.variant import Variant
 
 R = TypeVar("R", bound=BaseModel)
@@ -38,7 +38,9 @@ class RuntimeSettings(Record):
     """One way to run a model on a board. `threads` None means every core that the agent may use."""
 
     name: Literal["onnxruntime"] = "onnxruntime"
-    provider: str = Field("CPUExecutionProvider", pattern=r"^[A-Za-z]\w*ExecutionProvider$")
+    provider: Annotated[
+        str, matching(r"[A-Za-z]\w*ExecutionProvider", "a name such as CPUExecutionProvider")
+    ] = "CPUExecutionProvider"
     threads: int | None = Field(None, ge=1, le=1024)
     batch: int = Field(1, ge=1, le=4096)
 

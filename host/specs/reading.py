@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +23,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands here twice", key_node.start_mark
                 )
-            seen.add(key)
+            if isinstance(key, Hashable):  # the others are refused below, by YAML's own words
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -40,10 +42,20 @@ def read_document(path: Path) -> dict[str, Any]:
         raise SpecError(str(path), [f"cannot be read: {error}"]) from error
     except yaml.YAMLError as error:
         raise SpecError(str(path), [_describe_yaml_error(error)]) from error
+    if _refers_to_itself(document):
+        raise SpecError(str(path), ["an alias refers to the node that it stands in"])
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
         raise SpecError(str(path), [f"expected a mapping of keys to values at the top, found {found}"])
     return document
+
+
+def _refers_to_itself(document: Any) -> bool:
+    try:
+        json.dumps(document, default=str, skipkeys=True)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _describe_yaml_error(error: yaml.YAMLError) -> str:
@@ -95,6 +107,15 @@ def _visible_loc(loc: Loc, document: Any) -> Loc:
     return tuple(visible)
 
 
+_PLAIN_WORDS = {
+    "too_short": "at least one entry",
+    "model_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+}
+"""What a few of pydantic's messages mean to somebody who wrote YAML."""
+
+
 def format_path(loc: Loc) -> str:
     """`('variants', 1, 'prune')` as `variants[1].prune`."""
     text = ""
@@ -108,6 +129,8 @@ def _describe_fault(kind: str, message: str, found: Any) -> str:
         return "unknown key"
     if kind == "missing":
         return "is required and missing"
-    plain = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    said = plain if plain != message and message.startswith("Value error") else f"expected {plain}"
+    if message.startswith("Value error, "):
+        said = message.removeprefix("Value error, ")
+    else:
+        said = f"expected {_PLAIN_WORDS.get(kind) or message.removeprefix('Input should be ')}"
     return said if isinstance(found, dict | list) or found is None else f"{said}, found {found!r}"

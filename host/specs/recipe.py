@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from host.specs.record import Name, Record
+from host.specs.record import Name, Record, matching
 
 Channel = Annotated[tuple[float, ...], Field(min_length=1, max_length=16)]
 
@@ -57,8 +57,10 @@ class Recipe(Record):
     """One model: architecture, data, input, and either training or a checkpoint (or both, to train on)."""
 
     name: Name
-    architecture: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    arguments: dict[str, Any] = {}
+    architecture: Annotated[
+        str, matching(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "torchvision:NAME or your package.module:factory")
+    ]
+    arguments: dict[str, Any] = Field(default_factory=dict)
     data: DataSet
     input: Input
     training: Training | None = None

@@ -59,9 +59,9 @@ class Quantize(Record):
 
 
 class Export(Record):
-    """How the ONNX file is written."""
+    """How the ONNX file is written. torch's exporter writes the operator sets 18 to 23."""
 
-    opset: int = Field(17, ge=13, le=23)
+    opset: int = Field(18, ge=18, le=23)
 
 
 class Variant(Record):

@@ -1,0 +1,35 @@
+# Everything that a fresh clone needs. No root, no Docker: a Linux machine with Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEVICE ?=
+
+.PHONY: demo test test-device lint format clean
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("boardbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/bench sweep --profile x86-emulated
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-device: $(VENV)/.ready
+	@test -n "$(DEVICE)" || { echo "say which: make test-device DEVICE=pi4 (see: bench devices list)"; exit 2; }
+	DEVICE=$(DEVICE) $(BIN)/python -m pytest tests/test_device_end_to_end.py
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .boardbench .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,184 @@
+"""Recipes, profiles and devices: what they accept, and how they say everything that is wrong at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.errors import SpecError
+from host.specs.library import load_profile, load_recipe
+from host.specs.measure import Measure
+from host.specs.profile import Profile, expand_axes, parse_profile
+from host.specs.reading import Faults, read_document, read_record
+from host.specs.recipe import Recipe
+from host.specs.variant import Variant
+from host.specs.writing import to_yaml
+from host.workspace import Workspace
+
+
+def parse(text: str) -> Profile:
+    return parse_profile(yaml.safe_load(text))
+
+
+def faults_of(text: str) -> list[str]:
+    with pytest.raises(Faults) as caught:
+        parse(text)
+    return caught.value.lines
+
+
+def test_lists_are_axes_and_a_sweep_is_their_product() -> None:
+    profile = parse("""
+        name: p
+        model: m
+        variants:
+          - {}
+          - prune: {granularity: channel, criterion: l2, sparsity: [0.3, 0.5]}
+            quantize: [null, {scheme: static-int8}]
+        runtimes: [{name: onnxruntime, threads: [1, 4]}]
+    """)
+    assert [variant.label for variant in profile.variants] == [
+        "dense",
+        "channel-l2-30",
+        "channel-l2-30+int8",
+        "channel-l2-50",
+        "channel-l2-50+int8",
+    ]
+    assert [runtime.threads for runtime in profile.runtimes] == [1, 4]
+
+
+def test_equal_points_of_the_axes_stand_once() -> None:
+    profile = parse("{name: p, model: m, variants: [{}, {}, {prune: null}]}")
+    assert profile.variants == (Variant(),)
+
+
+def test_every_fault_of_a_profile_is_said_at_once_with_its_path() -> None:
+    lines = faults_of("""
+        name: "../p"
+        model: m
+        devices: [a, {label: [jetson]}]
+        variants:
+          - {prun: 1}
+          - prune: {granularity: channels, sparsity: [0.3, 1.5], finetune: {epochs: 0}}
+        measure: {preset: quik}
+        limits: {min_accuracy: 92}
+    """)
+    assert [line.split(":")[0] for line in lines] == [
+        "variants[0].prun",
+        "variants[1].prune.granularity",
+        "variants[1].prune.finetune.epochs",
+        "variants[1].prune.sparsity",
+        "name",
+        "devices[1].label",
+        "measure.preset",
+        "limits.min_accuracy",
+    ]
+    assert "found 1.5" in lines[3]
+    assert "unknown key" in lines[0]
+
+
+@pytest.mark.parametrize("variants", ["{}", "[]", "dense", "null"])
+def test_variants_that_are_no_list_are_refused(variants: str) -> None:
+    assert faults_of(f"{{name: p, model: m, variants: {variants}}}") == [
+        "variants: expected a list with at least one entry"
+    ]
+
+
+def test_a_device_choice_says_exactly_one_thing() -> None:
+    assert "devices[0]" in faults_of("{name: p, model: m, devices: [{emulate: x, labels: [y]}]}")[0]
+
+
+def test_round_to_without_channels_is_a_fault() -> None:
+    lines = faults_of(
+        "{name: p, model: m, variants: [{prune: {granularity: weight, sparsity: 0.5, round_to: 8}}]}"
+    )
+    assert lines == [
+        "variants[0].prune: round_to counts channels; it has no meaning with granularity: weight"
+    ]
+
+
+def test_a_preset_can_be_changed_in_one_place() -> None:
+    measure = parse("{name: p, model: m, measure: {preset: quick, rounds: 7}}").measure
+    assert (measure.rounds, measure.round_s, measure.round_samples) == (7, 0.5, 64)
+
+
+def test_rigorous_measures_a_minute_and_a_thousand_samples_at_least() -> None:
+    measure = Measure.model_validate({"preset": "rigorous"})
+    assert measure.rounds * measure.round_s == pytest.approx(60)
+    assert measure.rounds * measure.round_samples >= 1000
+
+
+def test_a_key_that_stands_twice_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nmodel: m\nname: b\n")
+    with pytest.raises(SpecError, match="line 3, column 1: the key 'name' stands here twice"):
+        read_document(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "just words", "a: [1,\n", "\x00", "a: &a [*a, *a]\n? {b: c}\n: d"]
+)
+def test_text_that_is_no_mapping_is_a_spec_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"odd\.yaml"):
+        read_record(path, Recipe.model_validate)
+
+
+def test_a_recipe_is_named_as_its_file(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    text = to_yaml(load_recipe(Workspace(tmp_path), "mobilenet_v2-digits"))
+    (tmp_path / "models" / "other.yaml").write_text(text)
+    with pytest.raises(SpecError, match="expected 'other' as the file is called"):
+        load_recipe(Workspace(tmp_path), "other")
+
+
+def test_shipped_recipes_and_profiles_are_right_and_fit_together(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for name in workspace.find_files("profiles"):
+        for model in load_profile(workspace, name).model:
+            load_recipe(workspace, model)
+
+
+def test_what_is_shown_of_a_recipe_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(Workspace(tmp_path), "mobilenet_v2-digits")
+    assert Recipe.model_validate(yaml.safe_load(to_yaml(recipe))) == recipe
+
+
+scalars = st.none() | st.integers(0, 3) | st.sampled_from(["a", "b"])
+axes = st.dictionaries(
+    st.sampled_from("abc"), st.lists(scalars, min_size=1, max_size=3) | scalars, max_size=3
+)
+
+
+@given(axes)
+def test_the_number_of_points_is_the_product_of_the_lists(node: dict[str, object]) -> None:
+    expected = 1
+    for value in node.values():
+        expected *= len(value) if isinstance(value, list) else 1
+    points = list(expand_axes(node))
+    assert len(points) == expected
+    assert all(point.keys() == node.keys() for point in points)
+    assert not any(isinstance(value, list) for point in points for value in point.values())
+
+
+noise = st.recursive(
+    scalars | st.sampled_from([0.5, -1.0, "x" * 70, "p", True]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["prune", "name", "preset", "é", ""]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+keys = st.sampled_from(["name", "model", "devices", "variants", "runtimes", "measure", "limits", "seed"])
+
+
+@given(st.dictionaries(keys, noise))
+def test_any_document_is_a_profile_or_has_faults(document: dict[str, object]) -> None:
+    try:
+        parse_profile(document)
+    except Faults as faults:
+        assert faults.lines
