@@ -11,13 +11,16 @@ A run on the board, below the work folder of the device:
     runs/<run>/job.json         what to measure, written by the host
     runs/<run>/journal.jsonl    what happened, appended by the agent; the host reads nothing else
     runs/<run>/worker-<task>.log  what a worker printed
+    runs/<run>/agent.log        what the run itself printed: empty unless something went wrong
+    runs/<run>/notify.sock      pokes followers when a line was added
     lock                        held (flock) by the run that measures; its text says who and since when
 
 The journal is JSON Lines. Every line has `seq` (from 1, without gaps), `event`, `wall` (seconds since
 the epoch) and `mono` (seconds of the board's monotonic clock):
 
     run-started   run, schema, agent, python, environment
-    task-opened   task, provider, precision facts, load_ms, first_inference_ms
+    task-opened   task, block, provider, threads, runtime_version, inputs, load_ms, first_inference_ms,
+                  memory_mb, environment; tasks of one block are interleaved (memory decides how many)
     progress      task, phase (opening, memory, warming, round, power, evaluating), round
     round         task, round, count, samples_ns (base64 of zlib of little-endian uint64), warmup, environment
     result        task, status (ok, failed), and on success the measurement, else error
@@ -28,6 +31,7 @@ from what its journal holds. What a board sends never names a path on the host.
 """
 
 SCHEMA = 1
+AGENT_VERSION = "0.1.0"
 
 # Exit codes of the agent.
 EXIT_OK = 0

@@ -1,0 +1,168 @@
+"""The agent's command line: every command answers JSON on standard output and ends with an exit code."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from typing import Any, Callable, Dict, List, Optional
+
+from device_agent import protocol
+from device_agent.faults import AgentFault, describe_os_error
+from device_agent.work_folder import WorkFolder
+
+Answer = Dict[str, Any]
+
+
+def main(words: Optional[List[str]] = None) -> int:
+    """The exit code of one command."""
+    os.umask(0o077)
+    sys.argv[0] = os.path.abspath(sys.argv[0])  # processes that are started later, from another folder
+    words = sys.argv[1:] if words is None else words
+    if words[2:3] == ["worker"]:
+        # A worker's memory is measured: it does not load what only the other commands need.
+        return _serve(words[1], words[3])
+    arguments = build_parser().parse_args(words)
+    try:
+        try:
+            return int(arguments.command(WorkFolder(arguments.work), arguments))
+        except OSError as error:
+            raise describe_os_error(error) from error
+    except AgentFault as fault:
+        _print({"error": {"kind": fault.kind, "message": fault.message}})
+        return fault.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their arguments; `command` is the function that does the work."""
+    version = "boardbench agent {}, schema {}, Python {}"
+    parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=version.format(protocol.AGENT_VERSION, protocol.SCHEMA, platform.python_version()),
+    )
+    parser.add_argument("--work", required=True, metavar="FOLDER", help="where the agent keeps everything")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    commands.required = True
+
+    def add(name: str, command: Callable[[WorkFolder, Any], int], help_text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text)
+        added.set_defaults(command=command)
+        return added
+
+    for name, command in (("probe", _probe), ("runtimes", _runtimes)):
+        added = add(
+            name, command, "facts about the board" if name == "probe" else "runtimes that can be imported"
+        )
+        added.add_argument("--layer", metavar="SHA256")
+    add("inventory", _inventory, "which blobs and layers are here, asked on standard input")
+    add("receive", _receive, "take blobs from standard input")
+    add("unpack", _unpack, "turn a layer's archive into its folder").add_argument("sha256")
+    add("put-job", _put_job, "take a run's job from standard input").add_argument("run")
+    add("start", _start, "measure, detached from this session").add_argument("run")
+    added = add("run", _run, "measure in this process")
+    added.add_argument("run")
+    added.add_argument("--ready", type=int, metavar="FD", help="where `start` waits for the answer")
+    added = add("follow", _follow, "print the journal as it grows")
+    added.add_argument("run")
+    added.add_argument("--after", type=int, default=0, metavar="SEQ")
+    add("stop", _stop, "end a run").add_argument("run")
+    add("status", _status, "who measures now")
+    return parser
+
+
+def _print(answer: Answer) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _say(answer: Answer) -> int:
+    _print(answer)
+    return protocol.EXIT_OK
+
+
+def _read_stdin() -> bytes:
+    content = sys.stdin.buffer.read(protocol.MAX_ANSWER_BYTES + 1)
+    if len(content) > protocol.MAX_ANSWER_BYTES:
+        raise AgentFault(protocol.ERROR_OTHER, "standard input is larger than any question")
+    return content
+
+
+def _serve(work: str, reply_descriptor: str) -> int:
+    from device_agent.worker import serve
+
+    return serve(WorkFolder(work), int(reply_descriptor))
+
+
+def _probe(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.probe import probe_board
+
+    return _say(probe_board(folder, arguments.layer))
+
+
+def _runtimes(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.probe import describe_runtimes
+
+    return _say(describe_runtimes(folder, arguments.layer))
+
+
+def _inventory(folder: WorkFolder, _: Any) -> int:
+    from device_agent.store import take_inventory
+
+    try:
+        asked = json.loads(_read_stdin().decode())
+    except ValueError as error:
+        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON: {}".format(error)) from error
+    if not isinstance(asked, dict):
+        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON object")
+    return _say(take_inventory(folder, asked))
+
+
+def _receive(folder: WorkFolder, _: Any) -> int:
+    from device_agent.store import receive_blobs
+
+    receive_blobs(folder, sys.stdin.buffer, _print)
+    return protocol.EXIT_OK
+
+
+def _unpack(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.store import unpack_layer
+
+    return _say(unpack_layer(folder, arguments.sha256))
+
+
+def _put_job(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.launch import put_job
+
+    return _say(put_job(folder, arguments.run, _read_stdin()))
+
+
+def _start(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.launch import start_run
+
+    return _say(start_run(folder, arguments.run))
+
+
+def _run(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.launch import run_here
+
+    return run_here(folder, arguments.run, arguments.ready)
+
+
+def _follow(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.follow import follow_journal
+
+    return follow_journal(folder, arguments.run, arguments.after)
+
+
+def _stop(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.follow import stop_run
+
+    return _say(stop_run(folder, arguments.run))
+
+
+def _status(folder: WorkFolder, _: Any) -> int:
+    from device_agent.lock import find_holder
+
+    return _say({"holder": find_holder(folder)})

@@ -1,0 +1,219 @@
+"""A run: every task gets a fresh worker, and the rounds of all of them are interleaved."""
+
+import functools
+import os
+import platform
+import random
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from device_agent import power, protocol
+from device_agent.environment import read_environment
+from device_agent.faults import describe_os_error
+from device_agent.firmware import add_throttled, ask_throttled
+from device_agent.journal import Journal, read_known
+from device_agent.measurement import MEMORY_INFERENCES, TaskFailed
+from device_agent.notify import Pokes
+from device_agent.sensors.load import Memory, read_memory
+from device_agent.summary import Opened, summarize_task
+from device_agent.supervision import Stopped, Wakeup, start_worker
+from device_agent.work_folder import WorkFolder
+
+Fields = Dict[str, Any]
+
+OPEN_TIMEOUT_S = 600.0
+MEMORY_GUARD = 0.15  # of the board's memory stays free when another worker is opened
+_MARGIN = 3.0
+_FLOOR_S = 60.0
+
+
+class Run:
+    """One start of a run. The process has changed into the run's folder and holds the lock."""
+
+    def __init__(
+        self, folder: WorkFolder, job: Fields, journal: Journal, pokes: Pokes, wakeup: Wakeup
+    ) -> None:
+        self._folder = folder
+        self._job = job
+        self._rules = job["protocol"]
+        self._journal = journal
+        self._pokes = pokes
+        self._wakeup = wakeup
+        self._known = read_known(journal.path)
+        self._statuses = dict(self._known.results)
+        self._opened: List[Opened] = []
+        self._largest_mb = 0.0
+        self._idle = read_environment()
+        self._source = power.find_source()
+
+    def say_started(self) -> None:
+        self._say(
+            protocol.EVENT_RUN_STARTED,
+            run=self._job["run"],
+            schema=protocol.SCHEMA,
+            agent=protocol.AGENT_VERSION,
+            python=platform.python_version(),
+            environment=self._idle,
+        )
+
+    def measure(self) -> None:
+        """Measure whatever has no result yet, and say how it ended. Workers are gone when this returns."""
+        reason = "completed"
+        error: Optional[Fields] = None
+        try:
+            waiting = [task for task in self._job["tasks"] if task["task"] not in self._statuses]
+            block = 0
+            while waiting:
+                waiting = self._open_block(waiting, block)
+                self._measure_block()
+                block += 1
+        except Stopped:
+            reason = "stopped"
+        except OSError as refused:
+            traceback.print_exc()
+            fault = describe_os_error(refused)
+            reason, error = "failed", {"kind": fault.kind, "message": fault.message}
+        finally:
+            for opened in self._opened:
+                opened.worker.end()
+        self._say_ended(reason, error)
+
+    def _say(self, event: str, **fields: Any) -> None:
+        self._journal.append(event, **fields)
+        self._pokes.poke()
+
+    def _say_ended(self, reason: str, error: Optional[Fields]) -> None:
+        ok = sum(status == protocol.STATUS_OK for status in self._statuses.values())
+        failed = len(self._statuses) - ok
+        try:
+            self._say(protocol.EVENT_RUN_ENDED, reason=reason, ok=ok, failed=failed, error=error)
+        except OSError as refused:
+            # The disk is full: followers learn it from the end of this process, people from agent.log.
+            sys.stderr.write("the journal's last line could not be written: {}\n".format(refused))
+
+    def _open_block(self, waiting: List[Fields], block: int) -> List[Fields]:
+        """Open workers one after another while another one fits into memory; the tasks left for later."""
+        waiting = list(waiting)
+        while waiting and (not self._opened or has_room(read_memory("/"), self._largest_mb)):
+            task = waiting.pop(0)
+            self._attempt(task, functools.partial(self._open, task, block))
+        return waiting
+
+    def _attempt(self, task: Fields, work: Callable[[], None]) -> None:
+        """Do one step of a task; its failure becomes its result, and its worker is dropped."""
+        try:
+            work()
+        except TaskFailed as failure:
+            self._opened = [one for one in self._opened if one.task is not task]
+            error = {"kind": failure.kind, "message": failure.message[: protocol.MAX_TEXT]}
+            self._statuses[task["task"]] = protocol.STATUS_FAILED
+            self._say(protocol.EVENT_RESULT, task=task["task"], status=protocol.STATUS_FAILED, error=error)
+
+    def _open(self, task: Fields, block: int) -> None:
+        name = task["task"]
+        self._say(protocol.EVENT_PROGRESS, task=name, phase="opening", round=None)
+        start = read_environment()
+        worker = start_worker(self._folder.root, "worker-{}.log".format(name), self._wakeup)
+        try:
+            command = {"do": "open", "task": task, "protocol": self._rules, "layer": self._job["layer"]}
+            told = worker.ask(command, self._timeouts.get("open_s", OPEN_TIMEOUT_S))
+            self._say(protocol.EVENT_PROGRESS, task=name, phase="memory", round=None)
+            first_s = told["first_inference_ms"] / 1e3
+            told["memory_mb"].update(worker.ask({"do": "memory"}, self._timeout(MEMORY_INFERENCES * first_s)))
+        except BaseException:
+            worker.end()
+            raise
+        opened = Opened(task, worker, told, start["temperature_c"])
+        self._opened.append(opened)
+        self._largest_mb = max(self._largest_mb, opened.size_mb)
+        self._say(protocol.EVENT_TASK_OPENED, task=name, block=block, environment=start, **told)
+
+    @property
+    def _timeouts(self) -> Fields:
+        timeouts: Fields = self._job.get("timeouts", {})
+        return timeouts
+
+    def _timeout(self, expected_s: float) -> float:
+        """Generous: three times what is expected and a minute, unless the job says otherwise."""
+        override: Optional[float] = self._timeouts.get("reply_s")
+        return _FLOOR_S + _MARGIN * expected_s if override is None else override
+
+    def _measure_block(self) -> None:
+        """Interleaved rounds of the open workers, then what remains of each task; closes them."""
+        for number in range(self._rules["rounds"]):
+            for name in shuffle_round(self._job["seed"], number, [one.task["task"] for one in self._opened]):
+                opened = self._find_opened(name)
+                if number not in self._known.rounds.get(name, ()):
+                    self._attempt(opened.task, functools.partial(self._measure_round, opened, number))
+        for opened in list(self._opened):
+            self._attempt(opened.task, functools.partial(self._finish, opened))
+            opened.worker.end()
+        self._opened = []
+
+    def _find_opened(self, name: str) -> Opened:
+        return next(one for one in self._opened if one.task["task"] == name)
+
+    def _measure_round(self, opened: Opened, number: int) -> None:
+        name, rules = opened.task["task"], self._rules
+        is_first = "warmed" not in opened.told
+        self._say(protocol.EVENT_PROGRESS, task=name, phase="warming" if is_first else "round", round=number)
+        least = rules["warmup_inferences"] + 2 * rules["steady_window"] + rules["round_samples"]
+        expected_s = rules["warmup_s"] + rules["warmup_cap_s"] + rules["round_s"]
+        expected_s += least * opened.told["first_inference_ms"] / 1e3
+        bits = ask_throttled()
+        found = opened.worker.ask({"do": "round"}, self._timeout(expected_s))
+        add_throttled(found["environment"], bits, ask_throttled())
+        opened.told["warmed"] = True
+        self._say(protocol.EVENT_ROUND, task=name, round=number, **found)
+
+    def _finish(self, opened: Opened) -> None:
+        """Power, then quality, then the result over every round that the journal holds."""
+        name = opened.task["task"]
+        measured_power = self._measure_power(opened)
+        self._say(protocol.EVENT_PROGRESS, task=name, phase="evaluating", round=None)
+        batch_s = (
+            opened.told["first_inference_ms"] / 1e3 / opened.task["batch"] * opened.task["evaluation_batch"]
+        )
+        found = opened.worker.ask({"do": "evaluate"}, self._timeout(batch_s))
+        measurement = summarize_task(self._journal.path, opened, found, self._idle["temperature_c"])
+        measurement["power"] = measured_power
+        self._statuses[name] = protocol.STATUS_OK
+        self._say(protocol.EVENT_RESULT, task=name, status=protocol.STATUS_OK, measurement=measurement)
+
+    def _measure_power(self, opened: Opened) -> Fields:
+        source, window_s = self._source, self._rules["power_window_s"]
+        if source is None:
+            return dict(power.NO_POWER)
+        self._say(protocol.EVENT_PROGRESS, task=opened.task["task"], phase="power", round=None)
+        command = {"do": "load", "seconds": window_s}
+        timeout_s = self._timeout(window_s + opened.told["first_inference_ms"] / 1e3)
+
+        def work() -> int:
+            return int(opened.worker.ask(command, timeout_s)["inferences"])
+
+        idle = power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
+        joules, seconds, inferences = power.measure_load(source, work, time.monotonic)
+        idle += power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
+        return power.summarize_power(source.name, idle, joules, seconds, inferences)
+
+
+def has_room(now: Memory, largest_mb: float) -> bool:
+    """Whether another worker, as large as the largest so far, would leave the guard free."""
+    if now.available is None or now.total is None:
+        return True
+    return now.available - largest_mb > MEMORY_GUARD * now.total
+
+
+def shuffle_round(seed: int, number: int, names: Sequence[str]) -> List[str]:
+    """The order of the tasks in one round: the same for the same seed, a fresh one for every round."""
+    order = sorted(names)
+    random.Random("{}:{}".format(seed, number)).shuffle(order)  # noqa: S311 (an order, not a secret)
+    return order
+
+
+def enter_folder(folder: WorkFolder, run: str) -> Journal:
+    """The journal of a run, after changing into its folder: socket and logs have relative names."""
+    os.chdir(folder.run(run))
+    return Journal(folder.journal(run))

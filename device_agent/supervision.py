@@ -1,0 +1,189 @@
+"""A worker process as the run sees it: asked by one pipe, answered by another, and dead in known ways."""
+
+import errno
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from device_agent import protocol
+from device_agent.measurement import TaskFailed
+from device_agent.sensors.load import read_oom_kills
+
+_LOG_TAIL_BYTES = 2000
+_CHUNK = 1 << 16
+_EXIT_S = 5.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Stopped(Exception):
+    """Somebody asked the run to end."""
+
+
+class Wakeup:
+    """Wakes the run's select() when SIGTERM or SIGINT arrives, so that no line is torn by a signal."""
+
+    def __init__(self) -> None:
+        self.descriptor, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def wait(self, seconds: float) -> None:
+        """Rest. Raises Stopped when a signal asked for it."""
+        if select.select([self.descriptor], [], [], seconds)[0]:
+            raise Stopped
+
+
+def start_pdeathsig() -> Optional[Callable[[], None]]:
+    """What a child calls so that it dies with the run; None where ctypes is missing.
+
+    Without it a worker still ends when its command pipe does, after what it is doing.
+    """
+    try:
+        import ctypes
+    except ImportError:
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class WorkerProcess:
+    """One worker. `ask` raises TaskFailed when it fails, dies or falls silent; it is gone then."""
+
+    def __init__(self, work: str, log: str, wakeup: Wakeup) -> None:
+        self._log = log
+        self._wakeup = wakeup
+        self._oom_kills = read_oom_kills("/")
+        self._replies, writer = os.pipe()
+        self._pending = b""
+        with open(log, "ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, os.path.abspath(sys.argv[0]), "--work", work, "worker", str(writer)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=(writer,),
+                preexec_fn=start_pdeathsig(),
+            )
+        os.close(writer)
+
+    def ask(self, command: Dict[str, Any], timeout_s: float) -> Dict[str, Any]:
+        """The worker's answer. Every sign of life starts the timeout anew. Raises TaskFailed, Stopped."""
+        try:
+            assert self._process.stdin is not None  # noqa: S101 (for the type checker: it is a pipe)
+            self._process.stdin.write((json.dumps(command) + "\n").encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._name_death() from None
+        while True:
+            reply = self._parse(self._read_line(command["do"], timeout_s))
+            if "error" in reply:
+                self.end()
+                raise TaskFailed(reply["error"]["kind"], reply["error"]["message"])
+            if "done" in reply:
+                answer: Dict[str, Any] = reply["done"]
+                return answer
+
+    def _parse(self, line: bytes) -> Dict[str, Any]:
+        try:
+            reply: Dict[str, Any] = json.loads(line.decode())
+        except ValueError as error:
+            self.end()
+            message = self._with_log("its answer cannot be read: {}".format(error))
+            raise TaskFailed(protocol.FAILED_CRASH, message) from error
+        return reply
+
+    def _read_line(self, doing: str, timeout_s: float) -> bytes:
+        pieces: List[bytes] = [self._pending]
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in pieces[-1]:
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._replies, self._wakeup.descriptor], [], [], left)
+            if self._wakeup.descriptor in ready:
+                raise Stopped
+            if not ready:
+                self.end()
+                message = "no sign of life for {:.0f} s while it was to {}".format(timeout_s, doing)
+                raise TaskFailed(protocol.FAILED_HANG, self._with_log(message))
+            piece = os.read(self._replies, _CHUNK)
+            if not piece:
+                raise self._name_death()
+            pieces.append(piece)
+        line, _, self._pending = b"".join(pieces).partition(b"\n")
+        return line
+
+    def _name_death(self) -> TaskFailed:
+        """Why the worker is gone: by the kernel for memory, by a signal, or by its own exit."""
+        try:
+            code = self._process.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:
+            code = 0  # it closed its pipe and lives on: `end` kills it
+        self.end()
+        has_oom_killed = (read_oom_kills("/") or 0) > (self._oom_kills or 0)
+        return explain_death(code, has_oom_killed, read_tail(self._log))
+
+    def _with_log(self, message: str) -> str:
+        return add_log(message, read_tail(self._log))
+
+    def end(self) -> None:
+        """Kill the worker, if it lives, and let go of its pipes. May be called again."""
+        if self._process.stdin is None or self._process.stdin.closed:
+            return
+        self._process.kill()
+        self._process.wait()
+        os.close(self._replies)
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            return  # a command that it no longer read
+
+
+def explain_death(code: int, has_oom_killed: bool, tail: str) -> TaskFailed:
+    """The failure that stands for an exit code (negative: a signal), what the kernel counted, and a log."""
+    if code == -signal.SIGKILL and has_oom_killed:
+        return TaskFailed(protocol.FAILED_MEMORY, "killed by the kernel: the board ran out of memory")
+    if "std::bad_alloc" in tail or "MemoryError" in tail:
+        return TaskFailed(protocol.FAILED_MEMORY, add_log("the worker could not get memory", tail))
+    if code < 0:
+        return TaskFailed(protocol.FAILED_CRASH, add_log("killed by {}".format(name_signal(-code)), tail))
+    return TaskFailed(protocol.FAILED_CRASH, add_log("ended with exit code {}".format(code), tail))
+
+
+def add_log(message: str, tail: str) -> str:
+    return "{}; its log ends with:\n{}".format(message, tail) if tail else message
+
+
+def start_worker(work: str, log: str, wakeup: Wakeup) -> WorkerProcess:
+    """A new worker. Raises TaskFailed where the board has no memory or no process left for it."""
+    try:
+        return WorkerProcess(work, log, wakeup)
+    except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):
+            raise TaskFailed(
+                protocol.FAILED_MEMORY, "no worker could be started: {}".format(error)
+            ) from error
+        raise
+
+
+def name_signal(number: int) -> str:
+    """SIGSEGV for 11; the number where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal {}".format(number)
+
+
+def read_tail(path: str) -> str:
+    """The end of a log, from the start of a line."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LOG_TAIL_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    return text.strip() if size <= _LOG_TAIL_BYTES else text.partition("\n")[2].strip()

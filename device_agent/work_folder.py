@@ -1,0 +1,80 @@
+"""The folders of one board: paths, names that are safe as file names, and files that appear whole."""
+
+import os
+import re
+
+from device_agent import protocol
+from device_agent.faults import AgentFault
+
+_NAME = re.compile(r"^[0-9a-zA-Z_-][0-9a-zA-Z._-]{0,79}\Z")
+_SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
+
+
+def check_name(name: object) -> str:
+    """The name of a run or task, which becomes part of a path; raises AgentFault for any other word."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise AgentFault(protocol.ERROR_BAD_JOB, "not a name of a run or task: {!r}".format(name))
+    return name
+
+
+def check_sha256(value: object) -> str:
+    """The 64 hexadecimal digits that name a blob or layer; raises AgentFault for anything else."""
+    if not isinstance(value, str) or not _SHA256.match(value):
+        raise AgentFault(protocol.ERROR_BAD_JOB, "not a SHA-256: {!r}".format(value))
+    return value
+
+
+class WorkFolder:
+    """Where the agent keeps everything. Folders are made when something is first written to them."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(os.path.expanduser(root))
+
+    @property
+    def lock(self) -> str:
+        return os.path.join(self.root, "lock")
+
+    def blob(self, sha256: str) -> str:
+        return os.path.join(self.root, "blobs", check_sha256(sha256))
+
+    def layer(self, sha256: str) -> str:
+        return os.path.join(self.root, "layers", check_sha256(sha256))
+
+    def run(self, run: str) -> str:
+        return os.path.join(self.root, "runs", check_name(run))
+
+    def job(self, run: str) -> str:
+        return os.path.join(self.run(run), "job.json")
+
+    def journal(self, run: str) -> str:
+        return os.path.join(self.run(run), "journal.jsonl")
+
+    def free_bytes(self) -> int:
+        """What an unprivileged user may still write to the disk of the work folder."""
+        folder = self.root
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        disk = os.statvfs(folder)
+        return disk.f_bavail * disk.f_frsize
+
+
+def make_folder(path: str) -> str:
+    """The folder, made with its parents for its owner alone where it is missing."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return path
+
+
+def write_file(path: str, content: bytes) -> None:
+    """A file that is there whole or not at all."""
+    make_folder(os.path.dirname(path))
+    part = "{}.{}.part".format(path, os.getpid())
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(part, path)
+    except OSError:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise

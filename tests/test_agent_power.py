@@ -1,0 +1,97 @@
+"""Power and energy, from a counter that the test moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from device_agent.power import (
+    NO_POWER,
+    describe_sources,
+    find_source,
+    measure_load,
+    read_idle,
+    summarize_power,
+)
+
+
+class Socket:
+    """A package that draws some watts, and the time in which it does."""
+
+    def __init__(self, root: Path, watts: float) -> None:
+        self.root = root
+        self.watts = watts
+        self.now = 0.0
+        self._energy_uj = 0
+        self._folder = root / "sys/class/powercap/intel-rapl:0"
+        self._folder.mkdir(parents=True)
+        (self._folder / "name").write_text("package-0\n")
+        (self._folder / "max_energy_range_uj").write_text("1000000000\n")
+        self.pass_time(0)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self._energy_uj = (self._energy_uj + int(self.watts * seconds * 1e6)) % 1000000000
+        (self._folder / "energy_uj").write_text(f"{self._energy_uj}\n")
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_energy_per_inference_is_gross_and_net_of_idle(tmp_path: Path) -> None:
+    socket = Socket(tmp_path, watts=5.0)
+    source = find_source(str(tmp_path))
+    assert source is not None
+    idle = read_idle(source, 10.0, socket.pass_time, socket.clock)
+    assert idle == [pytest.approx(5.0)] * 10
+
+    def work() -> int:
+        socket.watts = 15.0
+        socket.pass_time(10.0)
+        return 1000
+
+    joules, seconds, inferences = measure_load(source, work, socket.clock)
+    found = summarize_power(source.name, idle, joules, seconds, inferences)
+    assert found == {
+        "source": "rapl",
+        "idle_w": pytest.approx(5.0),
+        "load_w": pytest.approx(15.0),
+        "energy_mj": pytest.approx(150.0),
+        "energy_net_mj": pytest.approx(100.0),
+    }
+
+
+def test_a_counter_that_wraps_between_two_readings_is_no_loss(tmp_path: Path) -> None:
+    socket = Socket(tmp_path, watts=90.0)
+    source = find_source(str(tmp_path))
+    assert source is not None
+    assert read_idle(source, 100.0, socket.pass_time, socket.clock) == [pytest.approx(90.0)] * 10
+
+
+def test_a_load_within_the_noise_of_idle_has_no_net_energy() -> None:
+    noisy = [4.0, 6.0, 4.0, 6.0]  # noise 1 W around 5 W
+    within = summarize_power("rapl", noisy, 79.0, 10.0, 100)
+    assert within["energy_mj"] == pytest.approx(790.0)
+    assert within["energy_net_mj"] is None
+    assert summarize_power("rapl", noisy, 81.0, 10.0, 100)["energy_net_mj"] == pytest.approx(310.0)
+
+
+def test_a_source_that_fails_on_the_way_leaves_its_name_and_no_number() -> None:
+    assert summarize_power("rapl", [5.0], None, 10.0, 100) == {**NO_POWER, "source": "rapl"}
+    assert summarize_power("rapl", [], 50.0, 10.0, 100) == {**NO_POWER, "source": "rapl"}
+
+
+def test_a_board_without_a_source_has_none(tmp_path: Path) -> None:
+    assert find_source(str(tmp_path)) is None
+    assert describe_sources(str(tmp_path)) == []
+
+
+def test_a_counter_for_root_alone_is_told_and_not_used(tmp_path: Path) -> None:
+    Socket(tmp_path, watts=5.0)
+    assert describe_sources(str(tmp_path))[0]["readable"] is True
+    (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
+    assert find_source(str(tmp_path)) is None
+    told = describe_sources(str(tmp_path))[0]
+    assert (told["name"], told["readable"]) == ("rapl", False)
+    assert "root" in told["note"]

@@ -1,0 +1,63 @@
+"""How a worker's death is explained, and what fits into memory together."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_agent import protocol
+from device_agent.lock import acquire_lock, find_holder
+from device_agent.run import has_room
+from device_agent.sensors.load import Memory
+from device_agent.supervision import explain_death, read_tail
+from device_agent.work_folder import WorkFolder
+
+
+@pytest.mark.parametrize(
+    ("code", "has_oom_killed", "tail", "kind", "told"),
+    [
+        (-signal.SIGKILL, True, "", protocol.FAILED_MEMORY, "out of memory"),
+        (-signal.SIGKILL, False, "", protocol.FAILED_CRASH, "SIGKILL"),
+        (-signal.SIGSEGV, True, "", protocol.FAILED_CRASH, "SIGSEGV"),
+        (-signal.SIGABRT, False, "terminate called: std::bad_alloc", protocol.FAILED_MEMORY, "memory"),
+        (-signal.SIGILL, False, "", protocol.FAILED_CRASH, "SIGILL"),
+        (-70, False, "", protocol.FAILED_CRASH, "signal 70"),
+        (3, False, "Traceback\nboom", protocol.FAILED_CRASH, "boom"),
+    ],
+)
+def test_a_death_is_named_by_what_is_known_of_it(
+    code: int, has_oom_killed: bool, tail: str, kind: str, told: str
+) -> None:
+    failure = explain_death(code, has_oom_killed, tail)
+    assert failure.kind == kind
+    assert told in failure.message
+
+
+def test_a_failure_quotes_the_end_of_a_long_log_from_the_start_of_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    log.write_text("".join(f"line {index}\n" for index in range(10000)) + "the last words")
+    tail = read_tail(str(log))
+    assert tail.endswith("the last words")
+    assert tail.startswith("line ")
+    assert len(tail) <= 2000
+
+
+def test_another_worker_is_opened_while_the_guard_stays_free() -> None:
+    assert has_room(Memory(1000.0, 400.0), 200.0)
+    assert not has_room(Memory(1000.0, 300.0), 200.0)
+    assert has_room(Memory(1000.0, None), 200.0)  # a kernel that does not tell
+
+
+def test_the_lock_goes_with_its_descriptor(tmp_path: Path) -> None:
+    import os
+
+    folder = WorkFolder(str(tmp_path / "work"))
+    assert find_holder(folder) is None
+    descriptor = acquire_lock(folder, "r1", "ann@laptop")
+    holder: Any = find_holder(folder)
+    assert (holder["run"], holder["holder"], holder["pid"]) == ("r1", "ann@laptop", os.getpid())
+    os.close(descriptor)
+    assert find_holder(folder) is None

@@ -1,0 +1,116 @@
+"""The rules that decide when a number may not be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from device_agent.validity import (
+    find_flags,
+    has_drifted,
+    has_frequency_dropped,
+    is_busy,
+    is_hot_start,
+    is_throttled,
+    share_of_others,
+)
+
+
+def state(**values: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("freq_mhz", "throttle_count", "throttle_bits", "temperature_c", "cpu_busy"))
+    return {**empty, **values}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (state(), state(), False),
+        (state(throttle_count=4), state(throttle_count=4), False),
+        (state(throttle_count=4), state(throttle_count=5), True),
+        (state(throttle_bits=0), state(throttle_bits=0), False),
+        (state(throttle_bits=0x50000), state(throttle_bits=0x50000), False),  # before us, since boot
+        (state(throttle_bits=0), state(throttle_bits=0x40000), True),
+        (state(throttle_bits=0), state(throttle_bits=0x2), True),
+        (state(throttle_bits=0x50004), state(throttle_bits=0x50000), True),
+    ],
+)
+def test_throttling_is_what_happened_during_the_measurement(
+    before: dict[str, Any], after: dict[str, Any], expected: bool
+) -> None:
+    assert is_throttled(before, after) is expected
+
+
+def test_a_clock_may_fall_by_ten_percent_and_no_more() -> None:
+    start = state(freq_mhz=[1500.0, 600.0])
+    assert not has_frequency_dropped(start, [state(freq_mhz=[1351.0, 600.0])])
+    assert has_frequency_dropped(start, [state(freq_mhz=[1500.0]), state(freq_mhz=[1349.0, 600.0])])
+
+
+def test_a_core_that_rests_is_no_drop() -> None:
+    assert not has_frequency_dropped(state(freq_mhz=[1500.0, 1500.0]), [state(freq_mhz=[1500.0, 600.0])])
+
+
+def test_no_clocks_are_no_drop() -> None:
+    assert not has_frequency_dropped(state(), [state()])
+    assert not has_frequency_dropped(state(freq_mhz=[1500.0]), [state()])
+
+
+def test_drift_compares_the_last_quarter_with_the_first() -> None:
+    assert not has_drifted([[100] * 50, [102] * 50])
+    assert has_drifted([[100] * 50, [104] * 50])
+    assert not has_drifted([[104] * 50, [100] * 50])
+
+
+def test_one_slow_sample_is_no_drift() -> None:
+    assert not has_drifted([[100] * 40, [100] * 39 + [100000]])
+
+
+def test_too_few_samples_cannot_drift() -> None:
+    assert not has_drifted([[1, 100, 1000]])
+
+
+def test_others_may_take_five_percent() -> None:
+    assert not is_busy([None, 0.0, 0.05])
+    assert is_busy([0.0, 0.051])
+
+
+def test_the_share_of_others_leaves_out_our_own_time() -> None:
+    # Two cores for one second: 150 of 200 ticks busy, 100 of them ours, one forgiven.
+    assert share_of_others(1000, 1150, 0.01, 1.0, 2.0) == pytest.approx(0.245)
+    assert share_of_others(1000, 1101, 0.01, 1.0, 2.0) == 0.0
+    assert share_of_others(1000, 1090, 0.01, 1.0, 2.0) == 0.0
+    assert share_of_others(None, 1090, 0.01, 1.0, 2.0) is None
+
+
+def test_a_start_is_hot_more_than_ten_degrees_above_idle() -> None:
+    assert not is_hot_start(50.0, 40.0)
+    assert is_hot_start(50.5, 40.0)
+    assert not is_hot_start(None, 40.0)
+    assert not is_hot_start(90.0, None)
+
+
+def test_a_clean_measurement_has_no_flags_and_a_bad_one_has_all() -> None:
+    clean = find_flags([[100] * 8], [{"before": state(), "after": state()}], True, False, None, None)
+    assert clean == []
+    before = state(freq_mhz=[1500.0], throttle_bits=0)
+    after = state(freq_mhz=[600.0], throttle_bits=4, cpu_busy=0.5)
+    rounds = [[100] * 8, [200] * 8]
+    bad = find_flags(rounds, [{"before": before, "after": after}] * 2, False, True, 80.0, 40.0)
+    assert bad == [
+        "throttled",
+        "frequency-dropped",
+        "drift",
+        "unsteady",
+        "busy",
+        "hot-start",
+        "fallback",
+    ]
+
+
+def test_throttling_between_two_rounds_counts() -> None:
+    rounds = [
+        {"before": state(throttle_count=1), "after": state(throttle_count=1)},
+        {"before": state(throttle_count=2), "after": state(throttle_count=2)},
+    ]
+    assert find_flags([[1] * 8], rounds, True, False, None, None) == ["throttled"]
