@@ -1,0 +1,264 @@
+"""Files on their way to a board: only what is missing is sent, and the board checks every hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, BinaryIO
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from device_agent import protocol
+from host.errors import BenchError, BuildError, DeviceError
+from host.fleet.journal import Sha256, ToldFailure
+from host.fleet.probing import agent_argv, call_agent, describe_refusal
+from host.fleet.remote import Completed, Remote
+from host.progress import Progress, Tick
+from host.specs.artifact import Blob
+from host.specs.device import Device
+
+CHUNK_BYTES = 256 * 1024
+SPARE_BYTES = 32 * 1024 * 1024
+"""What stays free on a board beside what is sent: journals, logs, and the system's own needs."""
+
+UNPACK_SECONDS = 600.0  # a hundred megabytes in thousands of files onto a worn SD card
+
+Size = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What one deployment cost: bytes that we sent (requests included), files among them, seconds."""
+
+    bytes_sent: int
+    blobs_sent: int
+    seconds: float
+
+
+class Inventory(BaseModel):
+    """What a board has of what we asked for: sizes of whole files and of cut-off ones, and layers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    blobs: dict[Sha256, Size]
+    parts: dict[Sha256, Size]
+    layers: tuple[Sha256, ...]
+    free_bytes: Size
+
+
+class Receipt(BaseModel):
+    """What a board says of one file that it was sent."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    sha256: Sha256
+    ok: bool
+    error: ToldFailure | None = None
+
+    @property
+    def is_corrupt(self) -> bool:
+        return self.error is not None and self.error.kind == protocol.ERROR_CORRUPT
+
+
+@dataclass
+class _Post:
+    """One deployment under way: the connection, the agent at its other end, and what was sent so far."""
+
+    remote: Remote
+    device: Device
+    agent: Blob
+    bytes_sent: int = 0
+    blobs_sent: set[str] = field(default_factory=set)
+
+    def ask(self, *words: str, stdin: bytes = b"", timeout: float = 30.0) -> dict[str, object]:
+        self.bytes_sent += len(stdin)
+        return call_agent(self.remote, self.device, self.agent, words, stdin=stdin, timeout=timeout)
+
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.bytes_sent += len(chunk)
+            yield chunk
+
+
+def deploy(
+    remote: Remote,
+    device: Device,
+    agent: Blob,
+    blobs: Sequence[Blob],
+    layer: Blob | None,
+    progress: Progress,
+) -> Deployment:
+    """Send what the board does not have yet, and unpack the layer there.
+
+    After a LinkLost the same call over a new connection goes on where the file was cut. Raises
+    DeviceError where the disk is too full or read-only, or a file arrives damaged twice.
+    """
+    began = time.monotonic()
+    post = _Post(remote, device, agent)
+    inventory = _ask_inventory(post, blobs, layer)
+    needs_layer = layer is not None and layer.sha256 not in inventory.layers
+    wanted = {blob.sha256: blob for blob in (*blobs, *((layer,) if layer and needs_layer else ()))}
+    missing = [blob for sha, blob in wanted.items() if inventory.blobs.get(sha) != blob.size]
+    if missing or needs_layer:
+        _check_space(device, inventory, missing, layer if needs_layer else None)
+    if missing:
+        _send_verified(post, missing, _cut_offsets(missing, inventory), progress)
+    if layer is not None and needs_layer:
+        with progress.track(f"{device.name}: unpacking the packages"):
+            post.ask("unpack", layer.sha256, timeout=UNPACK_SECONDS)
+    return Deployment(post.bytes_sent, len(post.blobs_sent), time.monotonic() - began)
+
+
+def _ask_inventory(post: _Post, blobs: Sequence[Blob], layer: Blob | None) -> Inventory:
+    layers = [] if layer is None else [layer.sha256]
+    question = {"blobs": sorted({blob.sha256 for blob in blobs} | set(layers)), "layers": layers}
+    answer = post.ask("inventory", stdin=json.dumps(question).encode())
+    try:
+        # Through JSON: that is what it came as, and only there a list may stand for a tuple.
+        return Inventory.model_validate_json(json.dumps(answer))
+    except ValidationError as error:
+        raise _misunderstood(post.device, "inventory", error) from error
+
+
+def _check_space(device: Device, inventory: Inventory, missing: Sequence[Blob], layer: Blob | None) -> None:
+    """Raise DeviceError where the board's disk cannot hold what it would be sent."""
+    offsets = _cut_offsets(missing, inventory)
+    needed = sum(blob.size - offsets.get(blob.sha256, 0) for blob in missing)
+    needed += _unpacked_size(layer) if layer else 0
+    if inventory.free_bytes < needed + SPARE_BYTES:
+        raise DeviceError(
+            f"{device.name}: disk full: {device.work_folder} needs {_megabytes(needed)} "
+            f"and {_megabytes(SPARE_BYTES)} to spare, but {_megabytes(inventory.free_bytes)} are free",
+            f"Free some there, or give {device.name} a `work_folder:` on another disk in devices.yaml.",
+        )
+
+
+def _unpacked_size(layer: Blob) -> int:
+    """Bytes of the archive inside a .tar.gz: gzip's last four bytes tell it (RFC 1952), up to 4 GiB."""
+    with layer.path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(4), "little")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _cut_offsets(missing: Sequence[Blob], inventory: Inventory) -> dict[str, int]:
+    """Where to go on with files whose beginning is there; the hash of the whole tells if it was right."""
+    return {
+        blob.sha256: inventory.parts[blob.sha256]
+        for blob in missing
+        if inventory.parts.get(blob.sha256, blob.size + 1) <= blob.size
+    }
+
+
+def _send_verified(
+    post: _Post, missing: Sequence[Blob], offsets: Mapping[str, int], progress: Progress
+) -> None:
+    """Send files until the board has confirmed every hash; a damaged one is sent anew, once."""
+    damaged = _send(post, missing, offsets, progress)
+    if damaged:
+        progress.say(
+            f"{post.device.name}: {len(damaged)} of {len(missing)} files arrived damaged; sending again"
+        )
+        damaged = _send(post, damaged, {}, progress)
+    for blob in damaged:
+        raise _explain_damage(post.device, blob)
+
+
+def _send(post: _Post, blobs: Sequence[Blob], offsets: Mapping[str, int], progress: Progress) -> list[Blob]:
+    """Send files in one stream; returns those that arrived damaged. Any other refusal is raised."""
+    total = sum(blob.size - offsets.get(blob.sha256, 0) for blob in blobs)
+    argv = agent_argv(post.device, post.agent, "receive")
+    with progress.track(f"{post.device.name}: sending {len(blobs)} files", total) as tick:
+        frames = (chunk for blob in blobs for chunk in _frame(blob, offsets.get(blob.sha256, 0), tick))
+        completed = post.remote.send(argv, post.counted(frames), timeout=120.0)
+    receipts = _read_receipts(post, blobs, completed)
+    post.blobs_sent |= {receipt.sha256 for receipt in receipts if receipt.ok}
+    for receipt in receipts:
+        if receipt.error is not None and not receipt.is_corrupt:
+            raise _explain_refusal(post.device, receipt.error)
+    return [blob for blob, receipt in zip(blobs, receipts, strict=True) if not receipt.ok]
+
+
+def _frame(blob: Blob, offset: int, tick: Tick) -> Iterator[bytes]:
+    """The header of a file and its bytes from `offset` on."""
+    header = {"sha256": blob.sha256, "size": blob.size, "offset": offset}
+    yield json.dumps(header).encode() + b"\n"
+    left = blob.size - offset
+    with _open_blob(blob) as file:
+        file.seek(offset)
+        while left:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                raise _stale_blob(blob)
+            yield chunk
+            left -= len(chunk)
+            tick(len(chunk))
+
+
+def _open_blob(blob: Blob) -> BinaryIO:
+    try:
+        return blob.path.open("rb")
+    except OSError as error:
+        raise BuildError(f"{blob.path} cannot be read: {error.strerror}", "Build it again.") from error
+
+
+def _read_receipts(post: _Post, blobs: Sequence[Blob], completed: Completed) -> list[Receipt]:
+    """One receipt for each file, in the order of sending."""
+    lines = completed.stdout.splitlines()
+    try:
+        receipts = [Receipt.model_validate_json(line) for line in lines]
+    except ValidationError as error:
+        raise _misunderstood(post.device, "receive", error) from error
+    if [receipt.sha256 for receipt in receipts] == [blob.sha256 for blob in blobs]:
+        return receipts
+    refused = [receipt for receipt in receipts if receipt.error is not None]
+    if refused and refused[0].error:
+        raise _explain_refusal(post.device, refused[0].error)
+    said = completed.stderr.decode(errors="replace").strip()[-protocol.MAX_TEXT :]
+    raise DeviceError(
+        f"{post.device.name}: the board confirmed {len(receipts)} of {len(blobs)} files"
+        f" and ended with exit code {completed.code}. {said}",
+        f"`bench devices probe {post.device.name}` shows whether the agent still runs there.",
+    )
+
+
+def _explain_refusal(device: Device, error: ToldFailure) -> BenchError:
+    if error.kind == protocol.ERROR_LOCKED:
+        return DeviceError(
+            f"{device.name}: {error.message}",
+            "Wait for it to end. The board notices after a while when the link of a transfer was lost.",
+        )
+    return describe_refusal(device, error.kind, error.message)
+
+
+def _explain_damage(device: Device, blob: Blob) -> BuildError | DeviceError:
+    """Whose fault a wrong hash is: our file's, or the way's."""
+    with blob.path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != blob.sha256:
+            return _stale_blob(blob)
+    return DeviceError(
+        f"{device.name}: {blob.sha256[:12]} arrived damaged twice",
+        "Check the board's memory and its disk, and the network between.",
+    )
+
+
+def _stale_blob(blob: Blob) -> BuildError:
+    return BuildError(
+        f"{blob.path} is not the file that was built: its content no longer has the hash {blob.sha256[:12]}",
+        "Delete it; it is built again from what is known.",
+    )
+
+
+def _misunderstood(device: Device, word: str, error: ValidationError) -> DeviceError:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])[:80]
+    return DeviceError(
+        f"{device.name}: the agent's answer to `{word}` does not fit: {where}: {fault['msg'][:200]}",
+        f"`bench devices probe {device.name}` sends the agent that belongs to this version of bench.",
+    )

@@ -1,0 +1,113 @@
+"""Which way leads to a device: its own record first, then what `~/.ssh/config` says of its host."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from host.errors import DeviceError
+from host.specs.device import Device
+
+SSH_PORT = 22
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to reach one SSH server. `proxy` is a command whose input and output are the connection."""
+
+    name: str
+    host: str
+    port: int
+    user: str
+    key_files: tuple[Path, ...] = ()
+    has_other_keys: bool = True
+    proxy: tuple[str, ...] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def find_route(device: Device) -> Route:
+    """The route to a device.
+
+    An emulated device is reached by its own key and nothing else: a `Host *` meant for the world outside
+    must not send a connection to this machine through a jump host.
+    """
+    key_files = () if device.key_file is None else (Path(device.key_file).expanduser(),)
+    if device.emulation is not None:
+        user = device.user or getpass.getuser()
+        port = device.port or SSH_PORT
+        return Route(device.name, device.host, port, user, key_files, has_other_keys=False)
+    return apply_config(device.name, device.host, device.port, device.user, key_files)
+
+
+def apply_config(
+    name: str, host: str, port: int | None, user: str | None = None, key_files: tuple[Path, ...] = ()
+) -> Route:
+    """The route to `host`, which may be an alias of `~/.ssh/config`; what the device says comes first."""
+    options = _read_options(host, port, user)
+    real_host = str(options.get("hostname", host))
+    real_port = int(options.get("port", SSH_PORT))
+    real_user = options.get("user") or getpass.getuser()
+    configured = tuple(Path(path).expanduser() for path in options.get("identityfile", []))
+    return Route(
+        name=name,
+        host=real_host,
+        port=real_port,
+        user=real_user,
+        key_files=tuple(dict.fromkeys((*key_files, *configured))),
+        has_other_keys=str(options.get("identitiesonly", "no")).lower() != "yes",
+        proxy=_find_proxy(options, real_host, real_port),
+    )
+
+
+def _read_options(host: str, port: int | None, user: str | None) -> paramiko.SSHConfigDict:
+    """What holds for a host. What we know stands before the user's file: the first value of a key wins."""
+    path = Path("~/.ssh/config").expanduser()
+    known = [f"Port {port}"] if port is not None else []
+    known += [f"User {user}"] if user is not None else []
+    try:
+        text = path.read_text() if path.is_file() else ""
+        options = paramiko.SSHConfig.from_text("\n".join([*known, text])).lookup(host)
+        int(options.get("port", SSH_PORT))  # raises for a port that is no number
+    except (paramiko.SSHException, OSError, ValueError, ImportError) as error:
+        # ImportError: `Match exec` needs a package that paramiko does not bring along.
+        raise DeviceError(
+            f"{path} cannot be used for {host}: {error}",
+            f"`ssh -G {host}` shows what OpenSSH makes of it; the board's own address does without.",
+        ) from error
+    return options
+
+
+def _find_proxy(options: paramiko.SSHConfigDict, host: str, port: int) -> tuple[str, ...] | None:
+    """The command that carries the connection, where one is configured.
+
+    ProxyJump becomes `ssh -W`, which is what OpenSSH does itself: so the jump host's key is checked against
+    the user's known hosts, and its own configuration holds.
+    """
+    jump = options.get("proxyjump")
+    if jump and jump.lower() != "none":
+        *before, last = jump.split(",")
+        through = ("-J", ",".join(before)) if before else ()
+        return ("ssh", *through, *_jump_words(last), "-W", f"[{host}]:{port}", _jump_target(last))
+    command = options.get("proxycommand")
+    return ("/bin/sh", "-c", f"exec {command}") if command else None
+
+
+def _jump_words(jump: str) -> tuple[str, ...]:
+    """`-p PORT` for a jump of the form `[user@]host:port`."""
+    host, separator, port = _strip_scheme(jump).rpartition(":")
+    return ("-p", port) if separator and port.isdigit() and not host.endswith(":") else ()
+
+
+def _jump_target(jump: str) -> str:
+    plain = _strip_scheme(jump)
+    return plain.rpartition(":")[0] if _jump_words(jump) else plain
+
+
+def _strip_scheme(jump: str) -> str:
+    return jump.strip().removeprefix("ssh://").rstrip("/")

@@ -1,0 +1,153 @@
+"""Real SSH servers for the tests: the emulated board, and OpenSSH's sshd where this machine has it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from host.fleet import emulator
+from host.specs.device import Device
+from host.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def emulated_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The workspace of `emulated_device`."""
+    return Workspace(tmp_path_factory.mktemp("emulated"))
+
+
+@pytest.fixture(scope="session")
+def emulated_device(emulated_workspace: Workspace) -> Iterator[Device]:
+    """An emulated board with one core, up for the whole test session."""
+    device = emulator.up(emulated_workspace, "emulated", 1)
+    yield device
+    emulator.down(emulated_workspace, "emulated")
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """A running sshd, and keys that it takes; each of them ends up in another kind of account."""
+
+    folder: Path
+    port: int
+
+    def device(self, key: str = "user", host_key: str = "ssh_host_ed25519_key") -> Device:
+        public = asyncssh.read_public_key(self.folder / f"{host_key}.pub")
+        return Device(
+            name="sshd",
+            host="127.0.0.1",
+            port=self.port,
+            user=getpass.getuser(),
+            fingerprint=public.get_fingerprint("sha256"),
+            key_file=str(self.folder / key),
+        )
+
+
+ACCOUNTS = {
+    "user": "",
+    "noisy": 'command="echo Welcome; echo to you >&2; printf prompt; eval \\"$SSH_ORIGINAL_COMMAND\\"" ',
+    "closed": 'command="echo This account is not available.; exit 1" ',
+}
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """OpenSSH's sshd on a port of its own, as the current user, with keys of its own."""
+    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("sshd is not installed: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    port = _find_free_port()
+    _write_sshd_files(folder, port)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd started by root wants it, and packages leave it to init
+    with (folder / "sshd.log").open("wb") as log:
+        process = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+    try:
+        _wait_for_port(process, port, folder / "sshd.log")
+        yield Sshd(folder, port)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def sshd_device(sshd: Sshd) -> Device:
+    """The current user's account behind a real sshd, with a home folder of its own."""
+    return sshd.device()
+
+
+@pytest.fixture(params=["emulated", pytest.param("sshd", marks=pytest.mark.sshd)])
+def device(request: pytest.FixtureRequest) -> Device:
+    """Each kind of SSH server in turn."""
+    found: Device = request.getfixturevalue(f"{request.param}_device")
+    return found
+
+
+def _write_sshd_files(folder: Path, port: int) -> None:
+    (folder / "home").mkdir()  # so that the files of the real user's shell stay out of it
+    host_keys = {"ssh_host_ed25519_key": "ssh-ed25519", "ssh_host_ecdsa_key": "ecdsa-sha2-nistp256"}
+    for name, algorithm in host_keys.items():
+        _write_key(folder / name, algorithm)
+    lines = []
+    for name, options in ACCOUNTS.items():
+        _write_key(folder / name, "ssh-ed25519")
+        lines.append(options + (folder / f"{name}.pub").read_text())
+    (folder / "authorized_keys").write_text("".join(lines))
+    settings = {
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "AuthorizedKeysFile": folder / "authorized_keys",
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "Subsystem": "sftp internal-sftp",
+        "MaxStartups": "100",
+        "SetEnv": f"HOME={folder / 'home'}",
+    }
+    config = [f"HostKey {folder / name}" for name in host_keys]
+    config += [f"{key} {value}" for key, value in settings.items()]
+    (folder / "sshd_config").write_text("\n".join(config) + "\n")
+
+
+def _write_key(path: Path, algorithm: str) -> None:
+    key = asyncssh.generate_private_key(algorithm)
+    path.touch(mode=0o600)
+    key.write_private_key(path)
+    key.write_public_key(path.with_name(f"{path.name}.pub"))
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    pytest.fail(f"sshd does not listen: {log.read_text()}")

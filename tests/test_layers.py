@@ -1,0 +1,240 @@
+"""Layers, assembled by the real pip: from planted wheels without a network, and once from the index."""
+
+from __future__ import annotations
+
+import platform
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from host.errors import DeviceError
+from host.fleet.layers import (
+    Target,
+    assemble_layer,
+    describe_target,
+    name_abis,
+    name_platforms,
+    provide_layer,
+)
+from host.fleet.probing import BoardFacts
+from host.progress import Silent
+from host.specs.artifact import Blob
+from host.specs.device import Device
+
+FINGERPRINT = "SHA256:" + "A" * 43
+
+
+def board(
+    python: str = "3.11.7", machine: str = "aarch64", libc: tuple[str, str] = ("glibc", "2.36")
+) -> BoardFacts:
+    return BoardFacts.model_validate(
+        {
+            "schema": 1,
+            "agent_version": "0.1.0",
+            "python": python,
+            "implementation": "cp",
+            "machine": machine,
+            "libc": {"name": libc[0], "version": libc[1]},
+            "board": "Raspberry Pi 4 Model B Rev 1.4",
+            "runtimes": {},
+        }
+    )
+
+
+def plant_wheel(
+    folder: Path, name: str, tag: str, requires: str = "", files: dict[str, str] | None = None
+) -> None:
+    """A wheel with a package of that name, entry point and all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-1.0.dist-info"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    content = {
+        f"{name}/__init__.py": f"NAME = {name!r}\n",
+        **(files or {}),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: {tag}\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name}-tool = {name}:main\n",
+    }
+    record = "".join(f"{path},,\n" for path in (*content, f"{info}/RECORD"))
+    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as wheel:
+        for path, text in {**content, f"{info}/RECORD": record}.items():
+            wheel.writestr(path, text)
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place where pip looks."""
+    folder = tmp_path / "wheels"
+    native = "cp311-cp311-manylinux_2_27_aarch64.manylinux_2_28_aarch64"
+    plant_wheel(folder, "numpy", native, files={"numpy/core.pyi": "", "numpy/core.so": "\x7fELF"})
+    plant_wheel(folder, "onnxruntime", "cp311-cp311-manylinux2014_aarch64", "flatbuffers")
+    plant_wheel(folder, "psutil", "cp36-abi3-manylinux_2_17_aarch64")
+    plant_wheel(folder, "flatbuffers", "py2.py3-none-any", files={"flatbuffers-nspkg.pth": "import os\n"})
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way to a package is closed, as on a train."""
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+
+
+def members(layer: Blob) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(layer.path) as archive:
+        return {member.name: member for member in archive}
+
+
+def test_a_layer_holds_packages_and_their_dependencies(wheels: Path, tmp_path: Path) -> None:
+    found = members(assemble_layer(board(), tmp_path / "cache", Silent()))
+    assert {
+        "numpy/core.so",
+        "onnxruntime/__init__.py",
+        "psutil/__init__.py",
+        "flatbuffers/__init__.py",
+    } <= set(found)
+    assert "onnxruntime-1.0.dist-info/METADATA" in found
+
+
+def test_a_layer_holds_nothing_of_the_host(wheels: Path, tmp_path: Path) -> None:
+    found = members(assemble_layer(board(), tmp_path / "cache", Silent()))
+    assert not [
+        name for name in found if name.startswith("bin/") or name.endswith((".pyi", ".pth", "/RECORD"))
+    ]
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime, m.mode) for m in found.values()} == {
+        (0, 0, "", "", 0, 0o644)
+    }
+    assert all(member.isreg() for member in found.values())
+    assert list(found) == sorted(found)
+
+
+def test_two_assemblies_from_the_same_wheels_are_the_same_bytes(wheels: Path, tmp_path: Path) -> None:
+    first = assemble_layer(board(), tmp_path / "one", Silent())
+    second = assemble_layer(board(), tmp_path / "another" / "deeper", Silent())
+    assert first.sha256 == second.sha256
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_a_cached_layer_needs_no_network(
+    wheels: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    first = assemble_layer(board(), tmp_path, Silent())
+    request.getfixturevalue("no_index")
+    assert assemble_layer(board(python="3.11.2"), tmp_path, Silent()) == first
+
+
+def test_a_damaged_layer_in_the_cache_is_assembled_anew(wheels: Path, tmp_path: Path) -> None:
+    first = assemble_layer(board(), tmp_path, Silent())
+    content = first.path.read_bytes()
+    first.path.write_bytes(content[:-1])
+    assert assemble_layer(board(), tmp_path, Silent()).path.read_bytes() == content
+
+
+def test_nothing_half_made_stays_in_the_cache(wheels: Path, tmp_path: Path) -> None:
+    layer = assemble_layer(board(), tmp_path, Silent())
+    with pytest.raises(DeviceError):
+        assemble_layer(board(machine="riscv64"), tmp_path, Silent())
+    assert list((tmp_path / "layers").iterdir()) == [layer.path]
+
+
+def test_a_missing_wheel_is_named_with_the_board_it_is_missing_for(wheels: Path, tmp_path: Path) -> None:
+    plant_wheel(wheels, "numpy", "cp311-cp311-linux_armv7l")
+    with pytest.raises(DeviceError) as caught:
+        assemble_layer(board(machine="armv7l"), tmp_path, Silent())
+    assert "onnxruntime has no wheel for Python 3.11 on armv7l with glibc 2.36" in caught.value.message
+    assert "python:" in (caught.value.hint or "")
+
+
+def test_a_wheel_for_a_newer_libc_is_not_taken(wheels: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="numpy has no wheel"):
+        assemble_layer(board(libc=("glibc", "2.26")), tmp_path, Silent())
+
+
+def test_without_a_network_pip_has_the_last_word(no_index: None, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as caught:
+        assemble_layer(board(), tmp_path, Silent())
+    assert "could not be fetched" in caught.value.message
+    assert "No matching distribution found for numpy" in caught.value.message
+    assert len(caught.value.message) < 1200
+
+
+def test_a_device_with_runtimes_of_its_own_needs_no_layer(no_index: None, tmp_path: Path) -> None:
+    device = Device(name="pi4", host="h", fingerprint=FINGERPRINT, python="/opt/venv/bin/python")
+    runtimes = {"onnxruntime": {"version": "1.20", "providers": ["CPUExecutionProvider"], "max_opset": 21}}
+    facts = BoardFacts.model_validate({**board().model_dump(by_alias=True), "runtimes": runtimes})
+    assert provide_layer(device, facts, tmp_path, Silent()) is None
+
+
+def test_an_interpreter_of_its_own_without_runtimes_gets_a_layer(wheels: Path, tmp_path: Path) -> None:
+    device = Device(name="pi4", host="h", fingerprint=FINGERPRINT, python="/opt/venv/bin/python")
+    assert provide_layer(device, board(), tmp_path, Silent()) is not None
+
+
+def test_another_interpreter_than_cpython_is_refused() -> None:
+    facts = BoardFacts.model_validate({**board().model_dump(by_alias=True), "implementation": "pp"})
+    with pytest.raises(DeviceError, match="no CPython"):
+        describe_target(facts)
+
+
+def target(machine: str, libc: str, version: str) -> Target:
+    return Target(python="3.11", machine=machine, libc=libc, libc_version=version)
+
+
+def test_platforms_go_from_the_libc_of_the_board_down_to_the_oldest() -> None:
+    tags = name_platforms(target("x86_64", "glibc", "2.31"))
+    assert tags[0] == "manylinux_2_31_x86_64"
+    assert tags[-3:] == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    assert {"manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux_2_17_x86_64"} <= set(tags)
+
+
+def test_arm_has_no_platforms_older_than_2014() -> None:
+    tags = name_platforms(target("aarch64", "glibc", "2.27"))
+    assert tags[-3:] == ["manylinux_2_17_aarch64", "manylinux2014_aarch64", "linux_aarch64"]
+    assert not [tag for tag in tags if "manylinux1_" in tag or "2010" in tag]
+
+
+def test_musl_has_tags_of_its_own() -> None:
+    tags = name_platforms(target("x86_64", "musl", "1.2"))
+    assert tags == ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64", "musllinux_1_0_x86_64", "linux_x86_64"]
+
+
+def test_platforms_agree_with_those_of_this_machine() -> None:
+    """`packaging` asks the running interpreter and must find what we say of a machine like it."""
+    tags = pytest.importorskip("packaging.tags")
+    libc, version = platform.libc_ver()
+    if libc != "glibc":
+        pytest.skip("this machine has no glibc")
+    ours = name_platforms(target(platform.machine(), "glibc", version))
+    assert sorted(ours) == sorted(tags.platform_tags())
+
+
+def test_abis_carry_an_m_up_to_python_3_7() -> None:
+    assert name_abis("3.6")[0] == "cp36m"
+    assert name_abis("3.7")[0] == "cp37m"
+    assert name_abis("3.8") == ["cp38", "abi3", "none"]
+
+
+@pytest.mark.slow
+def test_layers_from_the_index_are_the_same_twice(tmp_path: Path) -> None:
+    facts = board(libc=("glibc", "2.31"))
+    try:
+        first = assemble_layer(facts, tmp_path / "one", Silent())
+    except DeviceError as error:
+        if "could not be fetched" in error.message:
+            pytest.skip("the package index cannot be reached")
+        raise
+    assert first.sha256 == assemble_layer(facts, tmp_path / "two", Silent()).sha256
+    found = members(first)
+    assert [name for name in found if name.startswith("onnxruntime/capi/onnxruntime_pybind11_state")]
+    assert "psutil/__init__.py" in found
