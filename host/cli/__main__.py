@@ -1,0 +1,5 @@
+"""`python -m host.cli` is `bench`."""
+
+from host.cli.main import main
+
+main()

@@ -1,0 +1,203 @@
+"""`bench devices`: register boards, look at them, and run an emulated one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from host.cli.options import current_workspace, format_option, print_json, tell
+
+if TYPE_CHECKING:
+    from host.specs.device import Device
+
+DEFAULT_PORT = 22
+
+
+@click.group()
+def devices() -> None:
+    """The boards of this workspace."""
+
+
+@devices.command("add")
+@click.argument("name")
+@click.argument("address", metavar="[USER@]HOST")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: what ~/.ssh/config says, else 22.")
+@click.option("--fingerprint", metavar="SHA256:…", help="The host key's fingerprint; answers the question.")
+@click.option("--key", "key_file", metavar="FILE", help="A private key. Default: the agent and ~/.ssh.")
+@click.option("--label", "labels", metavar="L", multiple=True, help="A word to select boards by; repeat.")
+@click.option("--work-folder", metavar="DIR", default="~/.boardbench", show_default=True)
+@click.option("--python", metavar="PATH", default="python3", show_default=True, help="Its interpreter.")
+@click.option("--replace", is_flag=True, help="Replace a device that has this name.")
+@format_option()
+def add_device(
+    name: str,
+    address: str,
+    port: int | None,
+    fingerprint: str | None,
+    key_file: str | None,
+    labels: tuple[str, ...],
+    work_folder: str,
+    python: str,
+    replace: bool,
+    output: str,
+) -> None:
+    """Register a board: pin its host key, look at what it is, and remember it."""
+    from host.errors import UsageError
+    from host.fleet.boards import introduce_board
+    from host.fleet.registry import load_devices, save_device
+    from host.fleet.ssh import fetch_fingerprint
+    from host.specs.device import parse_device
+
+    workspace = current_workspace()
+    if name in load_devices(workspace) and not replace:
+        raise UsageError(f"there is a device {name!r} already", "Take another name, or say --replace.")
+    user, _, host = address.rpartition("@")
+    seen = fetch_fingerprint(host, port)
+    confirm_fingerprint(name, seen, fingerprint)
+    device = parse_device(
+        {
+            "name": name,
+            "host": host,
+            "port": port,
+            "user": user or None,
+            "fingerprint": seen,
+            "key_file": key_file,
+            "labels": labels,
+            "work_folder": work_folder,
+            "python": python,
+        }
+    )
+    facts = introduce_board(device, workspace.cache)
+    save_device(workspace, device)
+    tell(f"{name} is registered.")
+    show_facts(facts.model_dump(mode="json"), name, output)
+
+
+def confirm_fingerprint(name: str, seen: str, expected: str | None) -> None:
+    """Ask a person whether the board's key is the right one, unless they said so beforehand."""
+    import sys
+
+    from host.errors import DeviceError, UsageError
+
+    if expected is not None:
+        if expected != seen:
+            raise DeviceError(
+                f"{name}: the host key is {seen}, not {expected} as --fingerprint says",
+                "The board itself prints the right one: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+            )
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{name}: its host key is {seen}, and nobody is here to confirm it",
+            f"If that is right, add: --fingerprint {seen}",
+        )
+    tell(f"The host key of {name} is {seen}.")
+    if not click.confirm("Is that the board's own key?", err=True):
+        raise UsageError("the host key was not confirmed", "Nothing was registered.")
+
+
+@devices.command("list")
+@format_option()
+def list_devices(output: str) -> None:
+    """List the registered boards."""
+    from host.fleet.registry import load_devices
+    from host.report.listing import print_rows
+
+    found = load_devices(current_workspace())
+    if output == "json":
+        print_json([device.model_dump(mode="json") for device in found.values()])
+        return
+    print_rows(
+        "Devices",
+        ("name", "address", "labels", "emulated"),
+        [
+            (
+                device.name,
+                describe_address(device),
+                ", ".join(device.labels),
+                "yes" if device.is_emulated else "",
+            )
+            for device in found.values()
+        ],
+    )
+
+
+def describe_address(device: Device) -> str:
+    user = f"{device.user}@" if device.user else ""
+    port = f":{device.port}" if device.port not in (None, DEFAULT_PORT) else ""
+    return f"{user}{device.host}{port}"
+
+
+@devices.command("show")
+@click.argument("name")
+@format_option()
+def show_device(name: str, output: str) -> None:
+    """Show what is registered of one board; nothing is asked of the board itself."""
+    from host.fleet.registry import find_device
+    from host.specs.writing import to_yaml
+
+    device = find_device(current_workspace(), name)
+    if output == "json":
+        print_json(device.model_dump(mode="json"))
+    else:
+        click.echo(to_yaml(device), nl=False)
+
+
+@devices.command("probe")
+@click.argument("name")
+@format_option()
+def probe_device(name: str, output: str) -> None:
+    """Ask a board what it is: processor, memory, system, sensors."""
+    from host.fleet.boards import introduce_board
+    from host.fleet.registry import find_device
+
+    workspace = current_workspace()
+    facts = introduce_board(find_device(workspace, name), workspace.cache)
+    show_facts(facts.model_dump(mode="json"), name, output)
+
+
+def show_facts(facts: dict[str, object], name: str, output: str) -> None:
+    from host.report.listing import print_facts
+
+    if output == "json":
+        print_json(facts)
+    else:
+        print_facts(name, facts)
+
+
+@devices.command("remove")
+@click.argument("name")
+def remove_device(name: str) -> None:
+    """Forget a board. What was measured on it stays; its work folder is left as it is."""
+    from host.fleet.emulator import down
+    from host.fleet.registry import find_device
+    from host.fleet.registry import remove_device as forget
+
+    workspace = current_workspace()
+    if find_device(workspace, name).emulation is not None:
+        down(workspace, name)
+    forget(workspace, name)
+    tell(f"{name} is forgotten.")
+
+
+@devices.command("emulate")
+@click.argument("name")
+@click.argument("action", type=click.Choice(["up", "down", "status"]))
+@click.option("--cpus", type=click.IntRange(1), default=1, show_default=True, help="Cores it may use.")
+@format_option()
+def emulate_device(name: str, action: str, cpus: int, output: str) -> None:
+    """Start, stop or look at an emulated board on this machine: a real SSH server with a home of its own."""
+    from host.fleet import emulator
+
+    workspace = current_workspace()
+    if action == "up":
+        emulator.up(workspace, name, cpus)
+    elif action == "down":
+        emulator.down(workspace, name)
+    status = emulator.status(workspace, name)
+    if output == "json":
+        print_json(status.model_dump(mode="json"))
+    else:
+        where = f" on 127.0.0.1:{status.port}, {status.cpus} cpus" if status.state == "up" else ""
+        click.echo(f"{name} is {status.state}{where}")

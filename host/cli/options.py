@@ -1,0 +1,73 @@
+"""Options that several commands share, and how their answers are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from host.workspace import Workspace, find_root
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("table", "json")
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    """`--format`: with json, standard output holds the JSON alone."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(formats or FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print the answer.",
+    )
+
+
+def profile_option(required: bool) -> Callable[[F], F]:
+    return click.option(
+        "--profile",
+        "profile_name",
+        metavar="P",
+        required=required,
+        help="A profile's name (see: bench profiles list) or its file.",
+    )
+
+
+def device_option(required: bool = False) -> Callable[[F], F]:
+    return click.option(
+        "--device",
+        "device_names",
+        metavar="D",
+        multiple=True,
+        required=required,
+        help="A registered device; repeat for several.",
+    )
+
+
+def ledger_option(command: F) -> F:
+    return click.option(
+        "--ledger",
+        "ledger_url",
+        metavar="URL",
+        envvar="BENCH_LEDGER",
+        help="Database of the results, as SQLAlchemy names it. Default: SQLite under results/.",
+    )(command)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def tell(message: str) -> None:
+    """Words for people: they go to standard error."""
+    click.echo(message, err=True)
+
+
+def current_workspace() -> Workspace:
+    """The workspace around the current folder."""
+    return Workspace(find_root(Path.cwd()))

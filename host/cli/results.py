@@ -1,0 +1,33 @@
+"""`bench results`: what was measured, as a table for people or as data for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from host.cli.options import current_workspace, format_option, ledger_option
+
+
+@click.command()
+@click.option("--run", "run_text", metavar="R", help="A run's id, its beginning, or `latest` (the default).")
+@click.option("--all", "all_runs", is_flag=True, help="Every measurement of every run.")
+@click.option(
+    "--output", "-o", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file."
+)
+@format_option("table", "json", "csv", "markdown", "parquet")
+@ledger_option
+def results(
+    run_text: str | None, all_runs: bool, file: Path | None, output: str, ledger_url: str | None
+) -> None:
+    """Show the measurements of a run."""
+    from host.errors import UsageError
+    from host.ledger.rows import result_rows
+    from host.ledger.store import Ledger
+    from host.report.exporting import write_rows
+
+    if all_runs and run_text is not None:
+        raise UsageError("--all and --run exclude each other", "Leave one of them out.")
+    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+        run = None if all_runs else ledger.find_run(run_text).id
+        write_rows(result_rows(ledger, run), output, file)

@@ -1,0 +1,235 @@
+"""The commands that build, deploy and measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from host.cli.options import (
+    current_workspace,
+    device_option,
+    format_option,
+    ledger_option,
+    print_json,
+    profile_option,
+)
+
+if TYPE_CHECKING:
+    from host.deployment import Deployed
+    from host.specs.profile import Limits
+    from host.sweep import Outcome, Place
+
+PRESETS = ("quick", "standard", "rigorous")
+
+
+@contextmanager
+def open_place(ledger_url: str | None) -> Iterator[Place]:
+    """The workspace around the current folder, its ledger, and progress on standard error."""
+    from host.ledger.store import Ledger
+    from host.report.live import LiveProgress
+    from host.sweep import Place
+
+    workspace = current_workspace()
+    with Ledger.open(ledger_url or workspace.ledger_url) as ledger, LiveProgress() as progress:
+        yield Place(workspace, ledger, progress)
+
+
+@click.command()
+@profile_option(required=False)
+@device_option()
+@click.option("--dry-run", is_flag=True, help="Say what would be built, sent and measured; do nothing.")
+@click.option("--resume", "resumed", metavar="RUN", help="Measure what an interrupted run has left.")
+@format_option()
+@ledger_option
+def sweep(
+    profile_name: str | None,
+    device_names: tuple[str, ...],
+    dry_run: bool,
+    resumed: str | None,
+    output: str,
+    ledger_url: str | None,
+) -> None:
+    """Build every variant of a profile, measure each on every device, and compare them."""
+    from host.errors import UsageError
+    from host.specs.library import load_profile
+
+    if (profile_name is None) == (resumed is None):
+        raise UsageError(
+            "say either --profile P or --resume RUN", "`bench profiles list` shows the profiles."
+        )
+    if resumed is not None and (dry_run or device_names):
+        raise UsageError("--resume goes on as the run began", "Leave --dry-run and --device out.")
+    profile = load_profile(current_workspace(), profile_name) if profile_name is not None else None
+    if dry_run and profile is not None:
+        show_preview(profile, device_names, output)
+        return
+    from host import sweep as flow
+
+    with open_place(ledger_url) as place:
+        if profile is not None:
+            outcome = flow.sweep(profile, device_names, place)
+        else:
+            outcome = flow.resume(str(resumed), place)
+        show_outcome(outcome, place, output, profile.limits if profile else None)
+    judge_outcome(outcome)
+
+
+def show_preview(profile: Any, device_names: tuple[str, ...], output: str) -> None:
+    from host.preview import preview_sweep
+    from host.report.preview import print_preview
+
+    preview = preview_sweep(profile, device_names, current_workspace())
+    if output == "json":
+        print_json(preview.model_dump(mode="json"))
+    else:
+        print_preview(preview)
+
+
+def show_outcome(outcome: Outcome, place: Place, output: str, limits: Limits | None) -> None:
+    """Print the comparison of a run on standard output, in the asked form."""
+    from host.ledger.ranking import pick_winners
+    from host.ledger.rows import result_rows
+    from host.report.exporting import write_rows
+    from host.report.table import print_winners
+
+    rows = result_rows(place.ledger, outcome.run)
+    write_rows(rows, output, None)
+    if output == "table" and limits is not None:
+        print_winners(pick_winners(rows, limits))
+
+
+def judge_outcome(outcome: Outcome) -> None:
+    """Raise what the exit code should tell: devices that were lost first, then failed measurements."""
+    from host.errors import DeviceError, MeasurementsFailed
+
+    again = f"The rest: bench sweep --resume {outcome.run}"
+    if outcome.errors:
+        reasons = "\n".join(str(error) for error in outcome.errors.values())
+        raise DeviceError(f"{len(outcome.errors)} of the devices did not finish:\n{reasons}", again)
+    if outcome.failed:
+        count = f"{outcome.failed} of {outcome.failed + outcome.measured} measurements failed"
+        raise MeasurementsFailed(
+            f"{count}; the rest is saved", f"Once mended: bench sweep --resume {outcome.run}"
+        )
+
+
+@click.command()
+@profile_option(required=True)
+@format_option()
+def build(profile_name: str, output: str) -> None:
+    """Build every variant of a profile, without any device."""
+    from host.compress.building import build_variants
+    from host.report.listing import print_artifacts
+    from host.report.live import LiveProgress
+    from host.specs.library import load_profile
+    from host.sweep import plan_profile
+
+    workspace = current_workspace()
+    profile = load_profile(workspace, profile_name)
+    plan = plan_profile(profile, (), workspace)
+    with LiveProgress() as progress:
+        built = build_variants(plan.variants, workspace.cache, plan.measure.evaluation_images, progress)
+    if output == "json":
+        print_json([artifact.model_dump(mode="json") for artifact in built])
+    else:
+        print_artifacts(built)
+
+
+@click.command()
+@device_option(required=True)
+@profile_option(required=False)
+@format_option()
+def deploy(device_names: tuple[str, ...], profile_name: str | None, output: str) -> None:
+    """Put the agent and its runtimes on devices, and the variants of a profile if one is named.
+
+    What a board has already is not sent again.
+    """
+    from host.deployment import deploy_to_devices
+    from host.errors import DeviceError
+    from host.report.live import LiveProgress
+    from host.specs.library import load_profile
+
+    workspace = current_workspace()
+    profile = load_profile(workspace, profile_name) if profile_name else None
+    with LiveProgress() as progress:
+        done, errors = deploy_to_devices(device_names, profile, workspace, progress)
+    if output == "json":
+        print_json([item.model_dump(mode="json") for item in done])
+    else:
+        show_deployed(done)
+    if errors:
+        reasons = "\n".join(str(error) for error in errors.values())
+        raise DeviceError(f"{len(errors)} of the devices got nothing:\n{reasons}")
+
+
+def show_deployed(done: Sequence[Deployed]) -> None:
+    from host.report.listing import print_rows
+
+    print_rows(
+        "Deployed",
+        ("device", "board", "sent", "files", "seconds"),
+        [
+            (
+                item.device,
+                item.board,
+                f"{item.bytes_sent / 1024:.0f} KiB",
+                str(item.files_sent),
+                f"{item.seconds:.1f}",
+            )
+            for item in done
+        ],
+    )
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@device_option(required=True)
+@click.option(
+    "--shape", "shapes", metavar="INPUT=1,3,224,224", multiple=True, help="Extents that the file leaves open."
+)
+@click.option("--threads", type=click.IntRange(1), help="Default: every core that the agent may use.")
+@click.option("--measure", type=click.Choice(PRESETS), default="standard", show_default=True)
+@format_option()
+@ledger_option
+def run(
+    model: Path,
+    device_names: tuple[str, ...],
+    shapes: tuple[str, ...],
+    threads: int | None,
+    measure: str,
+    output: str,
+    ledger_url: str | None,
+) -> None:
+    """Measure one ONNX file as it is."""
+    from host import sweep as flow
+    from host.specs.measure import Measure
+    from host.specs.profile import RuntimeSettings
+
+    settled = parse_shapes(shapes)
+    settings = RuntimeSettings(threads=threads)
+    protocol = Measure.model_validate({"preset": measure})
+    with open_place(ledger_url) as place:
+        outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)
+        show_outcome(outcome, place, output, None)
+    judge_outcome(outcome)
+
+
+def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """`x=1,3,224,224` as a name and its extents; a shape without a name is for the only input."""
+    from host.errors import UsageError
+
+    shapes = {}
+    for text in texts:
+        name, _, extents = text.rpartition("=")
+        try:
+            shape = tuple(int(extent) for extent in extents.split(","))
+        except ValueError:
+            shape = ()
+        if not shape or min(shape) < 1:
+            raise UsageError(f"--shape {text!r} is no shape", "Write it as INPUT=1,3,224,224.")
+        shapes[name] = shape
+    return shapes

@@ -1,0 +1,102 @@
+"""The events of one board's run become measurements. Pure: it neither reads nor writes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.fleet.boards import Board
+from host.fleet.journal import Event, Result, Round, decode_samples
+from host.plan import Task
+from host.specs.artifact import Artifact
+from host.specs.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Collected:
+    """One measurement with its raw samples in nanoseconds, round by round."""
+
+    measurement: Measurement
+    rounds: tuple[NDArray[np.int64], ...]
+
+
+@dataclass
+class Collector:
+    """Gathers the rounds of each task until its result arrives."""
+
+    run: str
+    board: Board
+    tasks: Mapping[str, Task]
+    artifacts: Mapping[str, Artifact]
+    _rounds: dict[str, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
+
+    def take(self, event: Event) -> Collected | None:
+        """The measurement that `event` completes, if it completes one."""
+        if isinstance(event, Round) and event.task in self.tasks:
+            self._rounds.setdefault(event.task, {})[event.round] = decode_samples(event)
+        if not isinstance(event, Result) or event.task not in self.tasks:
+            return None
+        rounds = self._rounds.pop(event.task, {})
+        task = self.tasks[event.task]
+        measurement = describe_result(self.run, self.board, task, self.artifacts[task.variant_id], event)
+        return Collected(measurement, tuple(rounds[index] for index in sorted(rounds)))
+
+
+def describe_result(run: str, board: Board, task: Task, artifact: Artifact, result: Result) -> Measurement:
+    """The measurement of one task: what was planned and built, and what the board found out."""
+    return Measurement(
+        run=run,
+        task=task.id,
+        device=board.device.name,
+        board=board.facts.board,
+        is_emulated=board.device.is_emulated,
+        model=artifact.model,
+        variant=task.label,
+        variant_id=artifact.variant_id,
+        is_baseline=task.is_baseline,
+        model_sha256=artifact.blob.sha256,
+        runtime=task.runtime.name,
+        precision=artifact.precision,
+        batch=task.runtime.batch,
+        sparsity=artifact.sparsity,
+        sparsity_target=artifact.sparsity_target,
+        params=artifact.params,
+        params_nonzero=artifact.params_nonzero,
+        macs=artifact.macs,
+        file_bytes=artifact.blob.size,
+        accuracy_host=artifact.accuracy,
+        status=result.status,
+        error=result.error.model_dump() if result.error else None,
+        **_told_by_board(task, board, result),
+    )
+
+
+def _told_by_board(task: Task, board: Board, result: Result) -> dict[str, Any]:
+    """What only the board knows; of a failed task it is little."""
+    told = result.measurement
+    if told is None:
+        return {
+            "provider": task.runtime.provider,
+            "threads": task.runtime.threads,
+            "started_at": datetime.fromtimestamp(result.wall, UTC),
+        }
+    flags = (*told.flags, "emulated") if board.device.is_emulated else told.flags
+    return {
+        "provider": told.provider,
+        "threads": told.threads,
+        "accuracy_device": told.accuracy,
+        "agreement": told.agreement,
+        "max_abs_diff": told.max_abs_diff,
+        "load_ms": told.load_ms,
+        "first_inference_ms": told.first_inference_ms,
+        "memory_mb": told.memory_mb.model_dump(),
+        "power": told.power.model_dump(),
+        "environment": told.environment,
+        "flags": flags,
+        "started_at": datetime.fromtimestamp(told.started_at, UTC),
+    }

@@ -1,0 +1,64 @@
+"""Devices get everything that a sweep would need, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from host.errors import BenchError
+from host.fleet.boards import Board, choose_devices
+from host.fleet.deploying import deploy
+from host.fleet.registry import load_devices
+from host.measuring import plan_errands
+from host.progress import Progress
+from host.specs.artifact import Blob
+from host.specs.profile import Profile
+from host.specs.record import Record
+from host.suitability import check_suitability
+from host.sweep import build_artifacts, plan_profile, ready_boards
+from host.workspace import Workspace
+
+
+class Deployed(Record):
+    """What one device got, and what that cost: bytes on the link, files, seconds."""
+
+    device: str
+    board: str
+    bytes_sent: int
+    files_sent: int
+    seconds: float
+
+
+def deploy_to_devices(
+    device_names: Sequence[str], profile: Profile | None, workspace: Workspace, progress: Progress
+) -> tuple[list[Deployed], Mapping[str, BenchError]]:
+    """Ready the devices, and send the variants of a profile too where one is given.
+
+    The errors are those of devices that could not be used; where none could, the first is raised.
+    """
+    choices = profile.devices if profile else ()
+    chosen = choose_devices(choices, device_names, load_devices(workspace))
+    boards, errors = ready_boards(chosen, workspace, progress)
+    errands = {}
+    if profile is not None:
+        plan = plan_profile(profile, list(boards), workspace)
+        for board in boards.values():
+            check_suitability(plan, plan.tasks, board)
+        artifacts = build_artifacts(plan, plan.tasks, workspace, progress)
+        planned = plan_errands("deploy", plan, plan.tasks, list(boards.values()), artifacts, workspace.cache)
+        errands = {errand.board.device.name: errand.blobs for errand in planned}
+    return [_deploy(board, errands.get(name, ()), progress) for name, board in boards.items()], errors
+
+
+def _deploy(board: Board, blobs: Sequence[Blob], progress: Progress) -> Deployed:
+    """Send what is missing of `blobs`; what readying the board has sent is counted in."""
+    costs = [board.deployment]
+    if blobs:
+        with board.connect() as remote:
+            costs.append(deploy(remote, board.device, board.agent, blobs, board.layer, progress))
+    return Deployed(
+        device=board.device.name,
+        board=board.facts.board,
+        bytes_sent=sum(cost.bytes_sent for cost in costs),
+        files_sent=sum(cost.blobs_sent for cost in costs),
+        seconds=sum(cost.seconds for cost in costs),
+    )

@@ -1,0 +1,216 @@
+"""Every board measures its tasks at the same time; what they send is saved as it arrives."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from host.collect import Collector
+from host.compress.feeds import write_feeds
+from host.crew import Crew, Ended, Said, Say
+from host.errors import BenchError
+from host.fleet.boards import Board
+from host.fleet.deploying import deploy
+from host.fleet.following import follow_run, stop_run
+from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
+from host.ledger.store import Ledger
+from host.plan import Plan, Task, digest
+from host.progress import Progress, Tick
+from host.specs.artifact import Artifact, Blob
+
+STOP_SECONDS = 15.0
+"""How long an interrupted sweep waits for a board to stop and to say what it has finished."""
+
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What one board has to do: the job that it gets, and the files that the job names.
+
+    `earlier_tasks` belong to the same run and have their results already.
+    """
+
+    board: Board
+    job: Job
+    blobs: tuple[Blob, ...]
+    collector: Collector
+    earlier_tasks: frozenset[str]
+
+
+@dataclass
+class Tally:
+    """What has come of the tasks so far; `errors` are those of boards that could not go on."""
+
+    measured: int = 0
+    failed: int = 0
+    errors: dict[str, BenchError] = field(default_factory=dict)
+
+
+def plan_errands(
+    run: str,
+    plan: Plan,
+    tasks: Sequence[Task],
+    boards: Sequence[Board],
+    artifacts: Mapping[str, Artifact],
+    cache: Path,
+    attempt: str = "",
+) -> list[Errand]:
+    """One errand for each board that has tasks left.
+
+    A run that is gone on with keeps its journal on the board, and so what was measured there; failed
+    tasks that are tried again get a fresh one, told apart by `attempt`.
+    """
+    return [
+        _plan_errand(run, plan, own, board, artifacts, cache, attempt)
+        for board in boards
+        if (own := [task for task in tasks if task.device == board.device.name])
+    ]
+
+
+def _plan_errand(
+    run: str,
+    plan: Plan,
+    tasks: Sequence[Task],
+    board: Board,
+    artifacts: Mapping[str, Artifact],
+    cache: Path,
+    attempt: str,
+) -> Errand:
+    shapes = {file.id: file.shapes for file in plan.files}
+    blobs: dict[str, Blob] = {}
+    asked = []
+    for task in tasks:
+        artifact = artifacts[task.variant_id]
+        feeds = write_feeds(
+            artifact, task.runtime.batch, shapes.get(artifact.variant_id, {}), cache / "feeds"
+        )
+        needed = (artifact.blob, feeds, artifact.evaluation, artifact.reference)
+        blobs |= {blob.sha256: blob for blob in needed if blob is not None}
+        asked.append(_ask(task, artifact, feeds))
+    job = Job(
+        run=f"{run}.{digest([board.device.name, attempt])[:8]}",  # two devices may share one board
+        holder=f"{getpass.getuser()}@{socket.gethostname()}",
+        seed=plan.seed,
+        layer=board.layer.sha256 if board.layer else None,
+        measure=plan.measure,
+        tasks=tuple(asked),
+    )
+    collector = Collector(run, board, {task.id: task for task in tasks}, artifacts)
+    earlier = {task.id for task in plan.tasks_of(board.device.name)} - {task.id for task in tasks}
+    return Errand(board, job, tuple(blobs.values()), collector, frozenset(earlier))
+
+
+def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
+    is_open = artifact.inputs[0].shape[:1] == (None,)
+    return JobTask(
+        task=task.id,
+        model=artifact.blob.sha256,
+        feeds=feeds.sha256,
+        evaluation=artifact.evaluation.sha256 if artifact.evaluation else None,
+        reference=artifact.reference.sha256 if artifact.reference else None,
+        evaluation_batch=EVALUATION_BATCH if is_open else artifact.inputs[0].shape[0] or 1,
+        runtime=task.runtime.name,
+        provider=task.runtime.provider,
+        threads=task.runtime.threads,
+        batch=task.runtime.batch,
+    )
+
+
+def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progress) -> Tally:
+    """Carry out the errands of all boards at once, and save every measurement as it arrives.
+
+    On KeyboardInterrupt the boards are stopped, what they finished is saved, and it is raised again.
+    """
+    tally = Tally()
+    by_name = {errand.board.device.name: errand for errand in errands}
+    with ExitStack() as shown:
+        ticks = {name: shown.enter_context(_show(errand, progress)) for name, errand in by_name.items()}
+        stopping = threading.Event()
+        crew = Crew({name: partial(_carry, errand, progress, stopping) for name, errand in by_name.items()})
+        try:
+            for message in crew.listen():
+                _handle(message, by_name, ticks, ledger, tally)
+        except KeyboardInterrupt:
+            progress.say("stopping the boards; what they have finished is saved")
+            stopping.set()
+            Crew({name: partial(_stop, by_name[name], crew) for name in crew.busy})
+            for message in crew.listen(patience_s=STOP_SECONDS):
+                _handle(message, by_name, ticks, ledger, tally)
+            raise
+    return tally
+
+
+def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: Say) -> None:
+    """Send one board its files and its job, and say every event of its journal."""
+    board = errand.board
+    with board.connect() as remote:
+        deploy(remote, board.device, board.agent, errand.blobs, board.layer, progress)
+    follow_run(
+        board.connect,
+        board.device,
+        board.agent,
+        errand.job,
+        say,
+        progress,
+        earlier_tasks=errand.earlier_tasks,
+        stopping=stopping,
+    )
+
+
+def _stop(errand: Errand, crew: Crew, _say: Say) -> None:
+    """Stop one board's run; one that is just being started is there a moment later."""
+    board = errand.board
+    with board.connect() as remote:
+        while board.device.name in crew.busy:
+            stop_run(remote, board.device, board.agent, errand.job.run)
+            time.sleep(0.5)
+
+
+def _show(errand: Errand, progress: Progress) -> AbstractContextManager[Tick]:
+    steps = errand.job.measure.rounds + 2  # opened, its rounds, its result
+    return progress.track(f"measuring on {errand.board.device.name}", len(errand.job.tasks) * steps)
+
+
+def _handle(
+    message: Said[object] | Ended,
+    errands: Mapping[str, Errand],
+    ticks: Mapping[str, Tick],
+    ledger: Ledger,
+    tally: Tally,
+) -> None:
+    """Take what one board said: save what is complete, count it, and move the bar."""
+    if isinstance(message, Ended):
+        if isinstance(message.error, BenchError):
+            tally.errors[message.name] = message.error
+        elif message.error is not None:
+            raise message.error
+        return
+    event = cast(Event, message.what)
+    errand, tick = errands[message.name], ticks[message.name]
+    _tick(event, errand, tick)
+    collected = errand.collector.take(event)
+    if collected is not None:
+        ledger.save(collected.measurement, collected.rounds)
+        is_ok = collected.measurement.status == "ok"
+        tally.measured += is_ok
+        tally.failed += not is_ok
+
+
+def _tick(event: Event, errand: Errand, tick: Tick) -> None:
+    if isinstance(event, RunStarted | RunEnded):
+        return
+    label = errand.collector.tasks[event.task].label
+    if isinstance(event, TaskProgress):
+        at = f" {event.round + 1}" if event.round is not None else ""
+        tick(0, f"{label}: {event.phase}{at}")
+    else:
+        tick(1, label)

@@ -1,0 +1,97 @@
+"""What a sweep would do, told without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from host.compress.building import is_built, load_artifact
+from host.fleet.boards import choose_devices
+from host.fleet.registry import load_devices
+from host.plan import PlannedVariant, estimate_device_seconds
+from host.specs.profile import Profile
+from host.specs.record import Record
+from host.sweep import plan_profile
+from host.workspace import Workspace
+
+
+class VariantPreview(Record):
+    """One variant; its size is known only once it is built."""
+
+    model: str
+    variant: str
+    variant_id: str
+    is_cached: bool
+    file_bytes: int | None
+    epochs: int
+
+
+class DevicePreview(Record):
+    """What one device would measure: tasks, about how long, and bytes of the models that are known."""
+
+    device: str
+    is_registered: bool
+    is_emulated: bool
+    tasks: int
+    seconds: float
+    model_bytes: int | None
+
+
+class Preview(Record):
+    """What a sweep would build, send and measure. `epochs_to_train` counts shared training once."""
+
+    profile: str
+    variants: tuple[VariantPreview, ...]
+    devices: tuple[DevicePreview, ...]
+    epochs_to_train: int
+
+
+def preview_sweep(profile: Profile, device_names: Sequence[str], workspace: Workspace) -> Preview:
+    """The preview of a sweep; no board is asked, nothing is built, started or written."""
+    registered = load_devices(workspace)
+    chosen = choose_devices(profile.devices, device_names, registered)
+    plan = plan_profile(profile, [device.name for device in chosen], workspace)
+    variants = tuple(_preview_variant(item, workspace) for item in plan.variants)
+    sizes = [variant.file_bytes for variant in variants]
+    known = sum(size for size in sizes if size is not None) if None not in sizes else None
+    devices = tuple(
+        DevicePreview(
+            device=device.name,
+            is_registered=device.name in registered,
+            is_emulated=device.cpus is not None,
+            tasks=len(plan.tasks_of(device.name)),
+            seconds=estimate_device_seconds(plan, device.name),
+            model_bytes=known,
+        )
+        for device in chosen
+    )
+    missing = [item for item, variant in zip(plan.variants, variants, strict=True) if not variant.is_cached]
+    return Preview(
+        profile=profile.name,
+        variants=variants,
+        devices=devices,
+        epochs_to_train=_count_epochs(missing),
+    )
+
+
+def _preview_variant(planned: PlannedVariant, workspace: Workspace) -> VariantPreview:
+    cached = is_built(planned, workspace.cache)
+    return VariantPreview(
+        model=planned.recipe.name,
+        variant=planned.label,
+        variant_id=planned.id,
+        is_cached=cached,
+        file_bytes=load_artifact(planned, workspace.cache).blob.size if cached else None,
+        epochs=_epochs_of(planned),
+    )
+
+
+def _epochs_of(planned: PlannedVariant) -> int:
+    prune = planned.variant.prune
+    return prune.finetune.epochs if prune is not None and prune.finetune is not None else 0
+
+
+def _count_epochs(missing: Sequence[PlannedVariant]) -> int:
+    """Epochs to train: those of each recipe once, and of each pruning once, whatever is quantized from it."""
+    trained = {item.prefix: item.recipe.training.epochs if item.recipe.training else 0 for item in missing}
+    pruned = {(item.prefix, item.variant.prune): _epochs_of(item) for item in missing}
+    return sum(trained.values()) + sum(pruned.values())
