@@ -144,11 +144,14 @@ def read_task(path: str, task: str) -> Tuple[List[Dict[str, Any]], List[Dict[str
 
 
 def pack_samples(samples: "array[int]", count: int) -> str:
-    """The first `count` durations as base64 of zlib of little-endian 64-bit numbers."""
+    """The first `count` durations as base64 of zlib of little-endian 64-bit numbers.
+
+    Level 1: level 6 makes them a tenth smaller, and takes seven times as long on the board.
+    """
     taken = samples[:count]
     if array("H", [1]).tobytes() != b"\x01\x00":
         taken.byteswap()
-    return base64.b64encode(zlib.compress(taken.tobytes(), 6)).decode()
+    return base64.b64encode(zlib.compress(taken.tobytes(), 1)).decode()
 
 
 def unpack_samples(packed: str) -> "array[int]":

@@ -15,6 +15,9 @@ from device_agent.work_folder import WorkFolder, write_file
 
 Answer = Dict[str, Any]
 
+LEAST_FREE_BYTES = 1 << 20
+"""A run on a fuller disk might begin its journal, but could not even say why it ended."""
+
 _MAX_READY = 8192
 
 
@@ -49,7 +52,10 @@ def start_run(folder: WorkFolder, run: str) -> Answer:
     job = read_job(folder, run)
     if is_finished(folder, job):
         return {"state": "finished", "pid": None}
-    told = _find_running(folder, run) or _spawn(folder, run)
+    told = _find_running(folder, run)
+    if told is None:
+        check_space(folder)
+        told = _spawn(folder, run)
     if "error" in told:
         running = _find_running(folder, run)  # another `start` of the same run was faster
         if running is not None:
@@ -57,6 +63,14 @@ def start_run(folder: WorkFolder, run: str) -> Answer:
         code = protocol.EXIT_LOCKED if told["error"]["kind"] == protocol.ERROR_LOCKED else protocol.EXIT_FAULT
         raise AgentFault(told["error"]["kind"], told["error"]["message"], code)
     return told
+
+
+def check_space(folder: WorkFolder) -> None:
+    """Raise AgentFault where the disk has no room for a journal."""
+    free = folder.free_bytes()
+    if free < LEAST_FREE_BYTES:
+        needed = "a run needs {} KiB for its journal".format(LEAST_FREE_BYTES >> 10)
+        raise AgentFault(protocol.ERROR_NO_SPACE, "{}, {} KiB are free".format(needed, free >> 10))
 
 
 def _find_running(folder: WorkFolder, run: str) -> Optional[Answer]:

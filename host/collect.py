@@ -62,7 +62,7 @@ def describe_result(run: str, board: Board, task: Task, artifact: Artifact, resu
         model_sha256=artifact.blob.sha256,
         runtime=task.runtime.name,
         precision=artifact.precision,
-        batch=task.runtime.batch,
+        batch=artifact.fixed_batch or task.runtime.batch,
         sparsity=artifact.sparsity,
         sparsity_target=artifact.sparsity_target,
         params=artifact.params,
@@ -70,13 +70,20 @@ def describe_result(run: str, board: Board, task: Task, artifact: Artifact, resu
         macs=artifact.macs,
         file_bytes=artifact.blob.size,
         accuracy_host=artifact.accuracy,
+        flags=_collect_flags(board, result),
         status=result.status,
         error=result.error.model_dump() if result.error else None,
-        **_told_by_board(task, board, result),
+        **_told_by_board(task, result),
     )
 
 
-def _told_by_board(task: Task, board: Board, result: Result) -> dict[str, Any]:
+def _collect_flags(board: Board, result: Result) -> tuple[str, ...]:
+    """The board's flags, and that it is no real board: only the host knows that."""
+    told = result.measurement.flags if result.measurement else ()
+    return (*told, "emulated") if board.device.is_emulated else told
+
+
+def _told_by_board(task: Task, result: Result) -> dict[str, Any]:
     """What only the board knows; of a failed task it is little."""
     told = result.measurement
     if told is None:
@@ -85,7 +92,6 @@ def _told_by_board(task: Task, board: Board, result: Result) -> dict[str, Any]:
             "threads": task.runtime.threads,
             "started_at": datetime.fromtimestamp(result.wall, UTC),
         }
-    flags = (*told.flags, "emulated") if board.device.is_emulated else told.flags
     return {
         "provider": told.provider,
         "threads": told.threads,
@@ -97,6 +103,5 @@ def _told_by_board(task: Task, board: Board, result: Result) -> dict[str, Any]:
         "memory_mb": told.memory_mb.model_dump(),
         "power": told.power.model_dump(),
         "environment": told.environment,
-        "flags": flags,
         "started_at": datetime.fromtimestamp(told.started_at, UTC),
     }

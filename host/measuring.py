@@ -16,15 +16,17 @@ from typing import cast
 from host.collect import Collector
 from host.compress.feeds import write_feeds
 from host.crew import Crew, Ended, Said, Say
-from host.errors import BenchError
+from host.errors import BenchError, DeviceError
 from host.fleet.boards import Board
 from host.fleet.deploying import deploy
 from host.fleet.following import follow_run, stop_run
 from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
+from host.fleet.probing import describe_refusal
 from host.ledger.store import Ledger
 from host.plan import Plan, Task, digest
 from host.progress import Progress, Tick
 from host.specs.artifact import Artifact, Blob
+from host.specs.device import Device
 
 STOP_SECONDS = 15.0
 """How long an interrupted sweep waits for a board to stop and to say what it has finished."""
@@ -110,18 +112,17 @@ def _plan_errand(
 
 
 def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
-    is_open = artifact.inputs[0].shape[:1] == (None,)
     return JobTask(
         task=task.id,
         model=artifact.blob.sha256,
         feeds=feeds.sha256,
         evaluation=artifact.evaluation.sha256 if artifact.evaluation else None,
         reference=artifact.reference.sha256 if artifact.reference else None,
-        evaluation_batch=EVALUATION_BATCH if is_open else artifact.inputs[0].shape[0] or 1,
+        evaluation_batch=artifact.fixed_batch or EVALUATION_BATCH,
         runtime=task.runtime.name,
         provider=task.runtime.provider,
         threads=task.runtime.threads,
-        batch=task.runtime.batch,
+        batch=artifact.fixed_batch or task.runtime.batch,
     )
 
 
@@ -154,7 +155,7 @@ def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: S
     board = errand.board
     with board.connect() as remote:
         deploy(remote, board.device, board.agent, errand.blobs, board.layer, progress)
-    follow_run(
+    ended = follow_run(
         board.connect,
         board.device,
         board.agent,
@@ -164,6 +165,19 @@ def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: S
         earlier_tasks=errand.earlier_tasks,
         stopping=stopping,
     )
+    if not stopping.is_set():
+        check_end(board.device, ended)
+
+
+def check_end(device: Device, ended: RunEnded) -> None:
+    """Raise DeviceError where a run ended early: the disk was full, or somebody stopped it."""
+    if ended.error is not None:
+        raise describe_refusal(device, ended.error.kind, ended.error.message)
+    if ended.reason != "completed":
+        raise DeviceError(
+            f"{device.name}: the run was {ended.reason} on the board before all was measured",
+            f"runs/*/agent.log in {device.work_folder} on the board may tell more.",
+        )
 
 
 def _stop(errand: Errand, crew: Crew, _say: Say) -> None:

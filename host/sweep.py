@@ -149,7 +149,7 @@ class Outstanding:
 def find_outstanding(record: RunRecord, ledger: Ledger) -> Outstanding:
     """What a run has left: tasks without any result or, where there is none, those that failed."""
     tasks = Plan.model_validate(record.plan).tasks
-    statuses = {held.measurement["task"]: held.measurement["status"] for held in ledger.entries(record.id)}
+    statuses = ledger.task_statuses(record.id)
     unmeasured = [task for task in tasks if task.id not in statuses]
     if unmeasured:
         return Outstanding(unmeasured, "")

@@ -44,7 +44,7 @@ def test_reading_an_absent_ledger_finds_nothing_and_creates_nothing(file: Path) 
         assert ledger.runs() == []
         assert ledger.measurements() == []
         assert ledger.samples("r1", "t1") == []
-        assert ledger.done_tasks("r1") == frozenset()
+        assert ledger.task_statuses("r1") == {}
         with pytest.raises(UsageError, match="holds no runs yet"):
             ledger.find_run()
     assert not file.parent.exists()
@@ -64,10 +64,10 @@ def test_a_success_replaces_a_failure_and_never_the_other_way(file: Path) -> Non
     with Ledger.open(url_of(file)) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(failure, make_rounds(rounds=4))
-        assert ledger.done_tasks("r1") == frozenset()
+        assert ledger.task_statuses("r1") == {"t1": "failed"}
         assert ledger.save(make_measurement(), make_rounds(rounds=2))
         assert not ledger.save(failure, [])
-        assert ledger.done_tasks("r1") == {"t1"}
+        assert ledger.task_statuses("r1") == {"t1": "ok"}
         assert len(ledger.samples("r1", "t1")) == 2
 
 
@@ -284,3 +284,13 @@ def execute(file: Path, statement: str) -> list[tuple[object, ...]]:
             return connection.execute(statement).fetchall()
     finally:
         connection.close()
+
+
+def test_results_are_those_of_the_newest_run_that_has_any(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'l.sqlite'}") as ledger:
+        ledger.start_run(make_run("r1", minute=0))
+        assert ledger.find_measured_run().id == "r1"
+        ledger.save(make_measurement(run="r1"), make_rounds())
+        ledger.start_run(make_run("r2", minute=1))
+        assert ledger.find_run().id == "r2"
+        assert ledger.find_measured_run().id == "r1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,6 +44,8 @@ def main() -> None:
 
 def run_bench(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Unknown exceptions pass: they are bugs."""
+    # From 1.31 on, ONNX Runtime measures for its maker, in a thread and in files below ~/.cache.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         bench.main(args=list(arguments), prog_name="bench", standalone_mode=False)
     except click.ClickException as error:

@@ -19,6 +19,8 @@ from host.specs.record import Record
 
 PROBE_S = 120.0  # opening a runtime from a slow SD card takes a while
 PUT_S = 60.0
+WITH_PACKAGES = frozenset({"probe", "runtimes", "start"})
+"""Commands of the agent that look for runtimes, or start what does."""
 
 Word = Annotated[str, StringConstraints(max_length=200)]
 Told = Annotated[Word, BeforeValidator(lambda found: "unknown" if found is None else found)]
@@ -83,8 +85,13 @@ def agent_path(device: Device, agent: Blob) -> str:
 
 
 def agent_argv(device: Device, agent: Blob, *words: str) -> list[str]:
-    """The command that runs the agent on the board with these words."""
-    return [device.python, agent_path(device, agent), "--work", device.work_folder, *words]
+    """The command that runs the agent on the board with these words.
+
+    Commands that need nothing but the standard library leave site-packages alone: Python starts in half
+    the time, and a broken `.pth` file there cannot keep files and journals from us.
+    """
+    bare = () if words[0] in WITH_PACKAGES else ("-S",)
+    return [device.python, *bare, agent_path(device, agent), "--work", device.work_folder, *words]
 
 
 def call_agent(
@@ -164,7 +171,7 @@ def bootstrap_agent(remote: Remote, device: Device, agent: Blob) -> bool:
 
     Raises DeviceError for a board without python3, with an old one, or that cannot keep a file.
     """
-    words = [device.python, "-c", _PUT, agent_path(device, agent), agent.sha256]
+    words = [device.python, "-S", "-c", _PUT, agent_path(device, agent), agent.sha256]
     if parse_answer(device, remote.run([*words, "look"], timeout=PUT_S)).get("present") is True:
         return False
     data = agent.path.read_bytes()

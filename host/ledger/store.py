@@ -127,6 +127,12 @@ class Ledger:
             raise UsageError(f"{len(matching)} runs begin with {text!r}", f"They are {_name_some(matching)}.")
         raise unknown_name("run", text, [run.id for run in known], f"The newest are {_name_some(known)}.")
 
+    def find_measured_run(self) -> RunRecord:
+        """The newest run that holds a measurement; the newest of all where none does."""
+        table = schema.measurements
+        measured = {row.run for row in self._fetch(select(table.c.run).distinct())}
+        return next((run for run in self.runs() if run.id in measured), None) or self.find_run()
+
     def measurements(self, run_id: str | None = None) -> list[Measurement]:
         """The measurements of one run, or of all, in the order in which they were planned."""
         return [Measurement.model_validate(entry.measurement) for entry in self.entries(run_id)]
@@ -165,11 +171,11 @@ class Ledger:
             hint = "Measure it again; a copy of the file may still hold them."
             raise LedgerError(f"{self.where}: the samples of task {task} are damaged", hint) from error
 
-    def done_tasks(self, run_id: str) -> frozenset[str]:
-        """The tasks of a run that need not be measured again."""
+    def task_statuses(self, run_id: str) -> dict[str, str]:
+        """Task id to `ok` or `failed`, of every task of a run that has a result."""
         table = schema.measurements
-        query = select(table.c.task).where((table.c.run == run_id) & (table.c.status == "ok"))
-        return frozenset(row.task for row in self._fetch(query))
+        query = select(table.c.task, table.c.status).where(table.c.run == run_id)
+        return {row.task: row.status for row in self._fetch(query)}
 
     def _read_runs(self, run_id: str | None = None) -> list[RunRecord]:
         table = schema.runs

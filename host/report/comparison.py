@@ -48,13 +48,17 @@ def compare_rows(rows: Sequence[Row], limit: int | None = None) -> Comparison:
     shown = lines if limit is None else lines[:limit]
     visible = [row for line in shown for row in line.rows.values()]
     devices = list(dict.fromkeys(row["device"] for row in visible))
+    emulated = {row["device"] for row in visible if row["is_emulated"]}
     best = find_best(visible)
     on_left = has_one_accuracy(shown)
     return Comparison(
         facts=tuple(_tell_facts(rows, apart)),
         left=tuple(variant_columns(shown, apart, best, on_left)),
         groups=tuple(
-            Group(_title_device(device, visible), tuple(device_columns(device, shown, best, not on_left)))
+            Group(
+                _title_device(device, device in emulated),
+                tuple(device_columns(device, shown, best, not on_left)),
+            )
             for device in devices
         ),
         notes=tuple(_tell_notes(visible, best)),
@@ -96,8 +100,7 @@ def _varies_on_a_device(rows: Iterable[Row], name: str) -> bool:
     return any(seen.setdefault(row["device"], row[name]) != row[name] for row in rows)
 
 
-def _title_device(device: str, rows: Iterable[Row]) -> str:
-    is_emulated = any(row["is_emulated"] for row in rows if row["device"] == device)
+def _title_device(device: str, is_emulated: bool) -> str:
     return clean_text(device) + (" (emulated)" if is_emulated else "")
 
 

@@ -19,7 +19,10 @@ from host.report.figures import DROP_ORDER, Column, drop_columns
 from host.report.winners import describe_winner
 
 MAX_LINES = 200
+MAX_PLACES = 400
+"""Lines times devices: what a person still reads, and a terminal still prints at once."""
 SHORTEST_NAME = 10
+SHORTEST_TABLE = 10
 GAP = 3  # columns between two columns of a table, and between two tables
 
 
@@ -28,7 +31,7 @@ def print_results(rows: Sequence[Mapping[str, Any]], console: Console, limit: in
     if not rows:
         console.print(Text("No measurements yet."))
         return
-    comparison = compare_rows(rows, limit)
+    comparison = compare_rows(rows, _limit_lines(rows, limit))
     _print_lines(console, comparison.facts, "dim")
     blocks, dropped = fit_columns(comparison, console.width)
     for block in blocks:
@@ -44,6 +47,14 @@ def print_results(rows: Sequence[Mapping[str, Any]], console: Console, limit: in
         shown = len(comparison.left[0].cells)
         told = f"{shown} of {shown + comparison.hidden} lines; --format csv, json or parquet gives all."
         _print_lines(console, [told], "bold")
+
+
+def _limit_lines(rows: Sequence[Mapping[str, Any]], limit: int | None) -> int | None:
+    """How many lines to show: fewer where many devices make something of each."""
+    if limit is None:
+        return None
+    devices = len({row["device"] for row in rows})
+    return min(limit, max(SHORTEST_TABLE, MAX_PLACES // devices))
 
 
 def render_svg(rows: Sequence[Mapping[str, Any]], title: str, width: int = 120) -> str:

@@ -54,3 +54,13 @@ class Artifact(Record):
     accuracy: float | None = None
     evaluation: Blob | None = None
     reference: Blob | None = None
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch that the file itself fixes: the first extent of its first input, if that has a batch.
+
+        None where the extent is open, and so for the runtime's settings to choose. An input of fewer than
+        two dimensions has no batch and counts as one item.
+        """
+        shape = self.inputs[0].shape if self.inputs else ()
+        return shape[0] if len(shape) >= 2 else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from host.specs.record import Name, Record, matching
 
@@ -20,7 +20,10 @@ class DataSet(Record):
 
 
 class Input(Record):
-    """What the model sees: `shape` is (channels, height, width); pixels in [0, 1], then normalised."""
+    """What the model sees: `shape` is (channels, height, width); pixels in [0, 1], then normalised.
+
+    `mean` and `std` hold one value for each channel, or one for all.
+    """
 
     shape: tuple[int, int, int]
     mean: Channel = (0.0,)
@@ -39,6 +42,15 @@ class Input(Record):
         if min(std) <= 0:
             raise ValueError("every standard deviation must be above 0")
         return std
+
+    @model_validator(mode="after")
+    def _one_value_for_each_channel(self) -> Input:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.shape[0]):
+                raise ValueError(
+                    f"{name} has {len(values)} values for {self.shape[0]} channels; give one or all"
+                )
+        return self
 
 
 class Training(Record):

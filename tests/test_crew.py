@@ -1,0 +1,57 @@
+"""Threads that work side by side: what they say arrives, and nobody waits for those that hang."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import pytest
+
+from host.crew import Crew, Ended, Said, Say
+
+
+def count_to(number: int, say: Say) -> int:
+    for step in range(number):
+        say(step)
+    return number
+
+
+def test_everything_that_is_said_arrives_in_order() -> None:
+    heard: dict[str, list[object]] = {"a": [], "b": []}
+    for message in Crew({"a": partial(count_to, 3), "b": partial(count_to, 5)}).listen():
+        heard[message.name].append(message.what if isinstance(message, Said) else message.value)
+    assert heard == {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3, 4, 5]}
+
+
+def test_one_failure_does_not_hold_up_the_others() -> None:
+    def fail(_say: Say) -> None:
+        raise ValueError("planted")
+
+    ended = {
+        message.name: message
+        for message in Crew({"bad": fail, "good": partial(count_to, 2)}).listen()
+        if isinstance(message, Ended)
+    }
+    assert ended["good"].value == 2
+    assert isinstance(ended["bad"].error, ValueError)
+
+
+def test_a_silent_thread_is_left_alone_after_the_patience() -> None:
+    release = threading.Event()
+    crew = Crew({"silent": lambda _say: release.wait(60), "quick": partial(count_to, 0)})
+    try:
+        assert [message.name for message in crew.listen(patience_s=0.2)] == ["quick"]
+        assert crew.busy == {"silent"}
+    finally:
+        release.set()
+
+
+def test_no_work_is_done_at_once() -> None:
+    assert list(Crew({}).listen()) == []
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_threads_run_at_the_same_time(count: int) -> None:
+    meeting = threading.Barrier(count)
+    crew = Crew({str(index): lambda _say: meeting.wait(10) for index in range(count)})
+    assert all(isinstance(message, Ended) and message.error is None for message in crew.listen())
