@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEVICE ?=
 
-.PHONY: demo test test-device lint format clean
+.PHONY: demo test test-device bench-figures lint format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("boardbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -21,6 +21,12 @@ test: $(VENV)/.ready
 test-device: $(VENV)/.ready
 	@test -n "$(DEVICE)" || { echo "say which: make test-device DEVICE=pi4 (see: bench devices list)"; exit 2; }
 	DEVICE=$(DEVICE) $(BIN)/python -m pytest tests/test_device_end_to_end.py
+
+# Figures that are promised; run it after `make demo`, on a machine that does nothing else.
+bench-figures: $(VENV)/.ready
+	@missed=0; for name in speedup commands deploying fidelity overhead; do \
+		$(BIN)/python benchmarks/$$name.py || missed=1; \
+	done; exit $$missed
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

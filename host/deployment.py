@@ -9,12 +9,12 @@ from host.fleet.boards import Board, choose_devices
 from host.fleet.deploying import deploy
 from host.fleet.registry import load_devices
 from host.measuring import plan_errands
+from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
 from host.specs.artifact import Blob
 from host.specs.profile import Profile
 from host.specs.record import Record
 from host.suitability import check_suitability
-from host.sweep import build_artifacts, plan_profile, ready_boards
 from host.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from host.collect import Collector
 from host.compress.feeds import write_feeds
@@ -22,11 +22,13 @@ from host.fleet.deploying import deploy
 from host.fleet.following import follow_run, stop_run
 from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
 from host.fleet.probing import describe_refusal
-from host.ledger.store import Ledger
 from host.plan import Plan, Task, digest
 from host.progress import Progress, Tick
 from host.specs.artifact import Artifact, Blob
 from host.specs.device import Device
+
+if TYPE_CHECKING:  # a deployment plans errands, and does without a database
+    from host.ledger.store import Ledger
 
 STOP_SECONDS = 15.0
 """How long an interrupted sweep waits for a board to stop and to say what it has finished."""

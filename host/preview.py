@@ -8,9 +8,9 @@ from host.compress.building import is_built, load_artifact
 from host.fleet.boards import choose_devices
 from host.fleet.registry import load_devices
 from host.plan import PlannedVariant, estimate_device_seconds
+from host.preparing import plan_profile
 from host.specs.profile import Profile
 from host.specs.record import Record
-from host.sweep import plan_profile
 from host.workspace import Workspace
 
 

@@ -14,6 +14,7 @@ from host.errors import BoardBusy, DeviceError
 from host.fleet.agent_archive import build_agent
 from host.fleet.probing import (
     AgentFault,
+    agent_argv,
     agent_path,
     bootstrap_agent,
     call_agent,
@@ -75,6 +76,15 @@ def test_the_home_folder_is_the_default(device: Device, agent: Blob) -> None:
         bootstrap_agent(remote, device, agent)
         listed = remote.run(["ls", "~/.boardbench/agents"]).stdout.decode()
     assert f"{agent.sha256}.pyz" in listed
+
+
+@pytest.mark.parametrize(
+    ("word", "sees_packages"), [("probe", True), ("start", True), ("receive", False), ("follow", False)]
+)
+def test_only_what_needs_a_runtime_loads_site_packages(
+    board: Device, agent: Blob, word: str, sees_packages: bool
+) -> None:
+    assert ("-S" not in agent_argv(board, agent, word)) is sees_packages
 
 
 def test_files_of_the_home_folder_do_not_get_in_the_way(device: Device, agent: Blob) -> None:

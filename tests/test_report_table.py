@@ -156,6 +156,20 @@ def test_a_long_table_is_cut_and_says_how_to_get_all() -> None:
     assert "20 of 30 lines" in text
 
 
+def test_many_devices_leave_room_for_fewer_lines() -> None:
+    rows = make_rows(
+        *(
+            (make_measurement(f"t{n}-{at}", device=f"d{at:02}", variant=f"v{n:03}", variant_id=f"v{n}"), 5.0)
+            for at in range(20)
+            for n in range(30)
+        )
+    )
+    text = show(rows)
+    assert "v019" in text
+    assert "v020" not in text
+    assert "20 of 30 lines" in text
+
+
 def test_hostile_text_is_shown_and_not_obeyed() -> None:
     evil = "[red]x[/] \x1b[2J\x1b]8;;http://evil\x07 \u202edesrever"
     rows = make_rows(

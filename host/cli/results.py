@@ -6,10 +6,14 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from host.cli.options import current_workspace, format_option, ledger_option
+
+if TYPE_CHECKING:
+    from host.ledger.store import Ledger
 
 
 @click.command()
@@ -32,8 +36,13 @@ def results(
     if all_runs and run_text is not None:
         raise UsageError("--all and --run exclude each other", "Leave one of them out.")
     with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger, collector_off():
-        run = ledger.find_run(run_text) if run_text is not None else ledger.find_measured_run()
-        write_rows(result_rows(ledger, None if all_runs else run.id), output, file)
+        run = None if all_runs else find_shown_run(ledger, run_text)
+        write_rows(result_rows(ledger, run), output, file)
+
+
+def find_shown_run(ledger: Ledger, text: str | None) -> str:
+    """The id of the run that a text names; without one, that of the newest run that measured anything."""
+    return (ledger.find_measured_run() if text is None else ledger.find_run(text)).id
 
 
 @contextmanager

@@ -123,10 +123,10 @@ def judge_outcome(outcome: Outcome) -> None:
 def build(profile_name: str, output: str) -> None:
     """Build every variant of a profile, without any device."""
     from host.compress.building import build_variants
+    from host.preparing import plan_profile
     from host.report.listing import print_artifacts
     from host.report.live import LiveProgress
     from host.specs.library import load_profile
-    from host.sweep import plan_profile
 
     workspace = current_workspace()
     profile = load_profile(workspace, profile_name)

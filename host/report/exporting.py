@@ -6,9 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, TextIO
 
 from host.errors import UsageError
 from host.report.csv import write_csv
@@ -16,7 +14,9 @@ from host.report.json import write_json
 from host.report.markdown import write_markdown
 from host.report.output import open_text
 from host.report.parquet import write_parquet
-from host.report.table import print_results
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 UNBOUND_WIDTH = 160
@@ -39,12 +39,16 @@ def write_rows(rows: Rows, form: str, file: Path | None = None) -> None:
 
 def write_table(rows: Rows, out: Path | TextIO) -> None:
     """Write the table that a terminal shows; as wide as the terminal, or as `UNBOUND_WIDTH`."""
+    from host.report.table import print_results  # rich: the other formats do without it
+
     with open_text(out) as stream:
         print_results(rows, open_console(stream))
 
 
 def open_console(stream: TextIO) -> Console:
     """A console for people on a stream, wide where nothing bounds it."""
+    from rich.console import Console
+
     is_bound = stream.isatty() or "COLUMNS" in os.environ
     return Console(file=stream, width=None if is_bound else UNBOUND_WIDTH, highlight=False)
 

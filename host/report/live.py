@@ -8,23 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TextIO
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from typing import TYPE_CHECKING, Self, TextIO
 
 from host.progress import Tick
 from host.report.cells import clean_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -43,6 +33,8 @@ class LiveProgress:
 
     def __enter__(self) -> Self:
         if self._stream.isatty():
+            from host.report.bars import build_bars  # a quarter of a second that a log does without
+
             self._bars = build_bars(self._stream)
             self._bars.start()
         return self
@@ -73,13 +65,13 @@ class LiveProgress:
         line = clean_text(message)
         with self._lock:
             if self._bars is not None:
-                self._bars.console.print(Text(line), soft_wrap=True)
+                self._bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
             else:
                 print(line, file=self._stream, flush=True)
 
     @contextmanager
     def _follow_bar(self, bars: Progress, label: str, total: float | None) -> Iterator[Tick]:
-        task: TaskID = bars.add_task(label, total=total, note="")
+        task = bars.add_task(label, total=total, note="")
 
         def tick(advance: float = 1, note: str = "") -> None:
             bars.update(task, advance=advance, note=clean_text(note) if note else "")
@@ -128,30 +120,6 @@ class _PlainTrack:
             return "0 %"
         left = (now - self._started) * max(self._total - self._done, 0) / self._done
         return f"{100 * min(self._done / self._total, 1):.0f} %, about {format_seconds(left)} left"
-
-
-class _ShareColumn(ProgressColumn):
-    """The share that is done, nothing where the total is unknown."""
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.total is None else f"{task.percentage:3.0f} %")
-
-
-def build_bars(stream: TextIO) -> Progress:
-    """Bars on a terminal; what else writes to standard error stands above them, standard output is free."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        _ShareColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False, style="dim"),
-        console=Console(file=stream, highlight=False),
-        redirect_stdout=False,
-        redirect_stderr=True,
-        expand=True,
-        transient=True,
-    )
 
 
 def format_seconds(seconds: float) -> str:
