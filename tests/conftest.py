@@ -1,4 +1,4 @@
-"""Real SSH servers for the tests: the emulated board, and OpenSSH's sshd where this machine has it."""
+"""What tests share: real SSH servers (the emulated board, OpenSSH where there is one), and a first sweep."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncssh
 import pytest
@@ -18,6 +19,13 @@ import pytest
 from host.fleet import emulator
 from host.specs.device import Device
 from host.workspace import Workspace
+from tests.bench_command import bench
+from tests.tiny_workspace import make_tiny_workspace
+
+if TYPE_CHECKING:
+    from tests.main_job import Swept
+
+pytest.register_assert_rewrite("tests.main_job")  # before it is imported, or its asserts tell little
 
 
 @pytest.fixture
@@ -38,6 +46,16 @@ def emulated_device(emulated_workspace: Workspace) -> Iterator[Device]:
     device = emulator.up(emulated_workspace, "emulated", 1)
     yield device
     emulator.down(emulated_workspace, "emulated")
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
+    """A workspace that was empty, and the first sweep in it on an emulated board with one core."""
+    from tests.main_job import sweep_device
+
+    root = make_tiny_workspace(tmp_path_factory.mktemp("swept"))
+    yield sweep_device(root, "x86-emulated", is_emulated=True)
+    bench(root, "devices", "emulate", "x86-emulated", "down")
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def test_removed_channels_are_gone_from_the_file(built: Built) -> None:
 def test_no_file_tells_where_it_was_made(built: Built) -> None:
     for artifact in built.artifacts:
         data = artifact.blob.path.read_bytes()
-        for trace in (str(HERE.parent), "site-packages", "/tmp", "stack_trace", "pkg.torch", ".py\""):
+        for trace in (str(HERE.parent), "site-packages", "/tmp", "stack_trace", "pkg.torch", '.py"'):
             assert trace.encode() not in data
 
 
