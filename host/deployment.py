@@ -29,9 +29,13 @@ class Deployed(Record):
 
 
 def deploy_to_devices(
-    device_names: Sequence[str], profile: Profile | None, workspace: Workspace, progress: Progress
+    device_names: Sequence[str],
+    profile: Profile | None,
+    workspace: Workspace,
+    progress: Progress,
+    labels: Sequence[str] = (),
 ) -> tuple[list[Deployed], Mapping[str, BenchError]]:
-    """Ready the devices, and send the variants of a profile too where one is given.
+    """Ready the devices, and send the variants of a profile too, all or those with these labels.
 
     The errors are those of devices that could not be used; where none could, the first is raised.
     """
@@ -40,7 +44,7 @@ def deploy_to_devices(
     boards, errors = ready_boards(chosen, workspace, progress)
     errands = {}
     if profile is not None:
-        plan = plan_profile(profile, list(boards), workspace)
+        plan = plan_profile(profile, list(boards), workspace, labels)
         for board in boards.values():
             check_suitability(plan, plan.tasks, board)
         artifacts = build_artifacts(plan, plan.tasks, workspace, progress)

@@ -16,6 +16,7 @@ from host.specs.profile import Profile, RuntimeSettings
 from host.specs.recipe import Recipe
 from host.specs.record import Record
 from host.specs.variant import Variant
+from host.workspace import unknown_name
 
 FORMAT = 1
 """Raised when the builder changes what it writes, so that cached variants are built anew."""
@@ -104,6 +105,23 @@ def plan_sweep(
         variants=variants,
         tasks=tuple({task.id: task for task in tasks}.values()),
     )
+
+
+def narrow_plan(plan: Plan, labels: Iterable[str]) -> Plan:
+    """The plan with only the variants of these labels; all of them where none is given.
+
+    Raises UsageError that offers the nearest labels for one that no variant has.
+    """
+    wanted = set(labels)
+    known = dict.fromkeys(item.label for item in plan.variants)
+    for label in sorted(wanted - known.keys()):
+        raise unknown_name("variant", label, known, f"The profile has {', '.join(known)}.")
+    if not wanted:
+        return plan
+    kept = tuple(item for item in plan.variants if item.label in wanted)
+    ids = {item.id for item in kept}
+    tasks = tuple(task for task in plan.tasks if task.variant_id in ids)
+    return plan.model_copy(update={"variants": kept, "tasks": tasks})
 
 
 def plan_file(

@@ -11,7 +11,7 @@ from host.compress.origins import describe_origin
 from host.crew import Crew, Ended, Say
 from host.errors import BenchError, ModelError
 from host.fleet.boards import Board, Chosen, ready_board
-from host.plan import Plan, Task, plan_sweep
+from host.plan import Plan, Task, narrow_plan, plan_sweep
 from host.progress import Progress
 from host.specs.artifact import Artifact
 from host.specs.library import load_recipes
@@ -19,11 +19,16 @@ from host.specs.profile import Profile
 from host.workspace import Workspace
 
 
-def plan_profile(profile: Profile, devices: Sequence[str], workspace: Workspace) -> Plan:
-    """The plan of a profile on these devices; nothing is started, built or sent."""
+def plan_profile(
+    profile: Profile, devices: Sequence[str], workspace: Workspace, labels: Sequence[str] = ()
+) -> Plan:
+    """The plan of a profile on these devices, of all variants or those with these labels.
+
+    Nothing is started, built or sent.
+    """
     recipes = load_recipes(workspace, profile.model)
     origins = {recipe.name: describe_origin(recipe) for recipe in recipes}
-    return plan_sweep(profile, recipes, devices, origins)
+    return narrow_plan(plan_sweep(profile, recipes, devices, origins), labels)
 
 
 def ready_boards(

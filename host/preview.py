@@ -45,11 +45,13 @@ class Preview(Record):
     epochs_to_train: int
 
 
-def preview_sweep(profile: Profile, device_names: Sequence[str], workspace: Workspace) -> Preview:
+def preview_sweep(
+    profile: Profile, device_names: Sequence[str], workspace: Workspace, labels: Sequence[str] = ()
+) -> Preview:
     """The preview of a sweep; no board is asked, nothing is built, started or written."""
     registered = load_devices(workspace)
     chosen = choose_devices(profile.devices, device_names, registered)
-    plan = plan_profile(profile, [device.name for device in chosen], workspace)
+    plan = plan_profile(profile, [device.name for device in chosen], workspace, labels)
     variants = tuple(_preview_variant(item, workspace) for item in plan.variants)
     sizes = [variant.file_bytes for variant in variants]
     known = sum(size for size in sizes if size is not None) if None not in sizes else None

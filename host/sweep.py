@@ -44,10 +44,10 @@ class Outcome:
     errors: Mapping[str, BenchError]
 
 
-def sweep(profile: Profile, device_names: Sequence[str], place: Place) -> Outcome:
-    """Measure every variant of a profile on every device that it asks for."""
+def sweep(profile: Profile, device_names: Sequence[str], place: Place, labels: Sequence[str] = ()) -> Outcome:
+    """Measure the variants of a profile, or those with these labels, on every device that it asks for."""
     devices = choose_devices(profile.devices, device_names, load_devices(place.workspace))
-    plan = plan_profile(profile, [device.name for device in devices], place.workspace)
+    plan = plan_profile(profile, [device.name for device in devices], place.workspace, labels)
     return carry_out(open_run(plan, devices, place), place)
 
 

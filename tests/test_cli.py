@@ -78,6 +78,8 @@ def test_every_fault_of_a_profile_is_named_at_once(workspace: Path, capsys: Capt
         (["devices", "show", "pi4"], "bench devices"),
         (["deploy", "--device", "pi4"], "bench devices"),
         (["sweep", "--profile", "tiny", "--device", "x86-emulatd"], "x86-emulated"),
+        (["sweep", "--profile", "tiny", "--variant", "channel-l2-5"], "Did you mean channel-l2-50"),
+        (["build", "--profile", "tiny", "--variant", "dens"], "Did you mean dense?"),
     ],
 )
 def test_an_unknown_name_offers_what_exists(

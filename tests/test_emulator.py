@@ -64,7 +64,7 @@ def test_a_board_comes_up_registered_and_goes_down(own_workspace: Workspace) -> 
 def test_up_again_is_the_same_board(own_workspace: Workspace) -> None:
     device = emulator.up(own_workspace, NAME, 1)
     pid = emulator.status(own_workspace, NAME).pid
-    assert emulator.ensure_up(own_workspace, NAME, 1) == device
+    assert emulator.up(own_workspace, NAME, 1) == device
     assert emulator.status(own_workspace, NAME).pid == pid
 
 

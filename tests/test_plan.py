@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from host.plan import Plan, estimate_device_seconds, plan_sweep
+import pytest
+
+from host.errors import UsageError
+from host.plan import Plan, estimate_device_seconds, narrow_plan, plan_sweep
 from host.specs.profile import Profile, parse_profile
 from host.specs.recipe import Recipe
 
@@ -61,6 +64,15 @@ def test_variants_that_share_a_label_are_told_apart() -> None:
     labels = [item.label for item in made.variants]
     assert len(set(labels)) == 2
     assert all(label.startswith("weight-l1-50#") for label in labels)
+
+
+def test_a_plan_can_be_narrowed_to_some_variants() -> None:
+    narrow = narrow_plan(plan(), ["weight-l1-50"])
+    assert [item.label for item in narrow.variants] == ["weight-l1-50"]
+    assert {task.label for task in narrow.tasks} == {"weight-l1-50"}
+    assert narrow_plan(plan(), []) == plan()
+    with pytest.raises(UsageError, match="there is no variant 'weight-l1-40'"):
+        narrow_plan(plan(), ["weight-l1-40"])
 
 
 def test_a_plan_survives_its_json() -> None:

@@ -49,6 +49,16 @@ def device_option(required: bool = False) -> Callable[[F], F]:
     )
 
 
+def variant_option(command: F) -> F:
+    return click.option(
+        "--variant",
+        "labels",
+        metavar="V",
+        multiple=True,
+        help="Only the variants of the profile that are called so; repeat for several.",
+    )(command)
+
+
 def ledger_option(command: F) -> F:
     return click.option(
         "--ledger",

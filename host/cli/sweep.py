@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,11 +16,12 @@ from host.cli.options import (
     ledger_option,
     print_json,
     profile_option,
+    variant_option,
 )
 
 if TYPE_CHECKING:
     from host.deployment import Deployed
-    from host.specs.profile import Limits
+    from host.specs.profile import Limits, Profile
     from host.sweep import Outcome, Place
 
 PRESETS = ("quick", "standard", "rigorous")
@@ -41,6 +42,7 @@ def open_place(ledger_url: str | None) -> Iterator[Place]:
 @click.command()
 @profile_option(required=False)
 @device_option()
+@variant_option
 @click.option("--dry-run", is_flag=True, help="Say what would be built, sent and measured; do nothing.")
 @click.option("--resume", "resumed", metavar="RUN", help="Measure what an interrupted run has left.")
 @format_option()
@@ -48,6 +50,7 @@ def open_place(ledger_url: str | None) -> Iterator[Place]:
 def sweep(
     profile_name: str | None,
     device_names: tuple[str, ...],
+    labels: tuple[str, ...],
     dry_run: bool,
     resumed: str | None,
     output: str,
@@ -61,28 +64,30 @@ def sweep(
         raise UsageError(
             "say either --profile P or --resume RUN", "`bench profiles list` shows the profiles."
         )
-    if resumed is not None and (dry_run or device_names):
-        raise UsageError("--resume goes on as the run began", "Leave --dry-run and --device out.")
+    if resumed is not None and (dry_run or device_names or labels):
+        raise UsageError("--resume goes on as the run began", "Leave --dry-run, --device and --variant out.")
     profile = load_profile(current_workspace(), profile_name) if profile_name is not None else None
     if dry_run and profile is not None:
-        show_preview(profile, device_names, output)
+        show_preview(profile, device_names, labels, output)
         return
     from host import sweep as flow
 
     with open_place(ledger_url) as place:
         if profile is not None:
-            outcome = flow.sweep(profile, device_names, place)
+            outcome = flow.sweep(profile, device_names, place, labels)
         else:
             outcome = flow.resume(str(resumed), place)
         show_outcome(outcome, place, output, profile.limits if profile else None)
     judge_outcome(outcome)
 
 
-def show_preview(profile: Any, device_names: tuple[str, ...], output: str) -> None:
+def show_preview(
+    profile: Profile, device_names: tuple[str, ...], labels: tuple[str, ...], output: str
+) -> None:
     from host.preview import preview_sweep
     from host.report.preview import print_preview
 
-    preview = preview_sweep(profile, device_names, current_workspace())
+    preview = preview_sweep(profile, device_names, current_workspace(), labels)
     if output == "json":
         print_json(preview.model_dump(mode="json"))
     else:
@@ -119,8 +124,9 @@ def judge_outcome(outcome: Outcome) -> None:
 
 @click.command()
 @profile_option(required=True)
+@variant_option
 @format_option()
-def build(profile_name: str, output: str) -> None:
+def build(profile_name: str, labels: tuple[str, ...], output: str) -> None:
     """Build every variant of a profile, without any device."""
     from host.compress.building import build_variants
     from host.preparing import plan_profile
@@ -130,7 +136,7 @@ def build(profile_name: str, output: str) -> None:
 
     workspace = current_workspace()
     profile = load_profile(workspace, profile_name)
-    plan = plan_profile(profile, (), workspace)
+    plan = plan_profile(profile, (), workspace, labels)
     with LiveProgress() as progress:
         built = build_variants(plan.variants, workspace.cache, plan.measure.evaluation_images, progress)
     if output == "json":
@@ -142,21 +148,26 @@ def build(profile_name: str, output: str) -> None:
 @click.command()
 @device_option(required=True)
 @profile_option(required=False)
+@variant_option
 @format_option()
-def deploy(device_names: tuple[str, ...], profile_name: str | None, output: str) -> None:
+def deploy(
+    device_names: tuple[str, ...], profile_name: str | None, labels: tuple[str, ...], output: str
+) -> None:
     """Put the agent and its runtimes on devices, and the variants of a profile if one is named.
 
     What a board has already is not sent again.
     """
     from host.deployment import deploy_to_devices
-    from host.errors import DeviceError
+    from host.errors import DeviceError, UsageError
     from host.report.live import LiveProgress
     from host.specs.library import load_profile
 
+    if labels and profile_name is None:
+        raise UsageError("--variant chooses among the variants of a profile", "Name one with --profile.")
     workspace = current_workspace()
     profile = load_profile(workspace, profile_name) if profile_name else None
     with LiveProgress() as progress:
-        done, errors = deploy_to_devices(device_names, profile, workspace, progress)
+        done, errors = deploy_to_devices(device_names, profile, workspace, progress, labels)
     if output == "json":
         print_json([item.model_dump(mode="json") for item in done])
     else:

@@ -93,7 +93,7 @@ def _chosen(device: Device) -> Chosen:
 def wake_device(chosen: Chosen, workspace: Workspace) -> Device:
     """The registered device; an emulated one is started if it is not up."""
     if chosen.cpus is not None:
-        return emulator.ensure_up(workspace, chosen.name, chosen.cpus)
+        return emulator.up(workspace, chosen.name, chosen.cpus)
     return registry.find_device(workspace, chosen.name)
 
 

@@ -70,11 +70,6 @@ def up(workspace: Workspace, name: str, cpus: int) -> Device:
     return device
 
 
-def ensure_up(workspace: Workspace, name: str, cpus: int) -> Device:
-    """The device of an emulated board that is up, and was started if it was not. Raises as `up` does."""
-    return up(workspace, name, cpus)
-
-
 def down(workspace: Workspace, name: str) -> bool:
     """Stop an emulated board and every process that was started on it; whether there was any.
 

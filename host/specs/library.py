@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from host.errors import SpecError
 from host.specs.profile import Profile, parse_profile
-from host.specs.reading import read_record
+from host.specs.reading import parse_record, read_record
 from host.specs.recipe import Recipe
 from host.workspace import Workspace
 
@@ -38,7 +39,7 @@ def list_profiles(workspace: Workspace) -> list[tuple[Path, Profile]]:
 
 
 def _read_recipe(path: Path) -> Recipe:
-    return _named_as_file(path, read_record(path, Recipe.model_validate))
+    return _named_as_file(path, read_record(path, partial(parse_record, Recipe)))
 
 
 def _read_profile(path: Path) -> Profile:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from host.specs.measure import Measure, parse_measure
-from host.specs.reading import Faults, Loc, describe_faults
+from host.specs.reading import Faults, Loc, describe_faults, list_keys
 from host.specs.record import Name, Record, matching
 from host.specs.variant import Variant
 
@@ -88,7 +88,7 @@ def parse_profile(document: dict[str, Any]) -> Profile:
     try:
         profile = Profile.model_validate(plain)
     except ValidationError as error:
-        faults += describe_faults(error, plain)
+        faults += describe_faults(error, plain, keys=list_keys(Profile))
     if faults or profile is None:
         raise Faults(faults)
     return profile.model_copy(update=axes)
@@ -105,7 +105,7 @@ def _parse_axes(raw: Any, kind: type[R], at: Loc, faults: list[str]) -> tuple[R,
             try:
                 records[kind.model_validate(point)] = None
             except ValidationError as error:
-                faults += describe_faults(error, point, (*at, index))
+                faults += describe_faults(error, point, (*at, index), list_keys(kind))
     return tuple(records)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -65,14 +66,20 @@ def _describe_yaml_error(error: yaml.YAMLError) -> str:
 
 
 def read_record(path: Path, parse: Callable[[dict[str, Any]], R]) -> R:
-    """The record in a YAML file. Raises SpecError with every fault that `parse` reports."""
+    """The record in a YAML file. Raises SpecError with every fault that `parse` reports as Faults."""
     document = read_document(path)
     try:
         return parse(document)
     except Faults as error:
         raise SpecError(str(path), error.lines) from error
+
+
+def parse_record(kind: type[R], document: dict[str, Any]) -> R:
+    """The record that a document is. Raises Faults with everything that is wrong with it."""
+    try:
+        return kind.model_validate(document)
     except ValidationError as error:
-        raise SpecError(str(path), describe_faults(error, document)) from error
+        raise Faults(describe_faults(error, document, keys=list_keys(kind))) from error
 
 
 class Faults(Exception):
@@ -83,12 +90,21 @@ class Faults(Exception):
         super().__init__("; ".join(self.lines))
 
 
-def describe_faults(error: ValidationError, document: Any, at: Loc = ()) -> list[str]:
-    """One line per fault: where in the document, what is wrong, what was found there."""
+def describe_faults(
+    error: ValidationError, document: Any, at: Loc = (), keys: Iterable[str] = ()
+) -> list[str]:
+    """One line per fault: where in the document, what is wrong, what was found there.
+
+    Where a key is unknown, the nearest of `keys` is offered.
+    """
+    known = list(keys)
     lines = []
     for fault in error.errors(include_url=False):
         where = format_path(at + _visible_loc(fault["loc"], document))
-        what = _describe_fault(fault["type"], fault["msg"], fault.get("input"))
+        if fault["type"] == "extra_forbidden":
+            what = _describe_unknown_key(str(fault["loc"][-1]), known)
+        else:
+            what = _describe_fault(fault["type"], fault["msg"], fault.get("input"))
         lines.append(f"{where}: {what}" if where else what)
     return lines
 
@@ -124,9 +140,30 @@ def format_path(loc: Loc) -> str:
     return text
 
 
+def _describe_unknown_key(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key; did you mean {nearest[0]}?" if nearest else "unknown key"
+
+
+def list_keys(kind: type[BaseModel]) -> set[str]:
+    """The keys of a record and of all records inside it."""
+    keys: set[str] = set()
+    for name, field in kind.model_fields.items():
+        keys.add(name)
+        for inner in _find_records(field.annotation):
+            keys |= list_keys(inner)
+    return keys
+
+
+def _find_records(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The records that a type mentions, such as Prune in `Prune | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _find_records(argument)
+
+
 def _describe_fault(kind: str, message: str, found: Any) -> str:
-    if kind == "extra_forbidden":
-        return "unknown key"
     if kind == "missing":
         return "is required and missing"
     if message.startswith("Value error, "):
