@@ -192,6 +192,7 @@ def test_the_picture_is_well_formed_and_always_the_same() -> None:
     picture = render_svg(two_devices(), "bench <sweep>", 140)
     assert ET.fromstring(picture).tag.endswith("svg")
     assert picture == render_svg(two_devices(), "bench <sweep>", 140)
+    assert "url(" not in picture.replace("url(#", "")
     assert "channel-50" in picture
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -58,12 +59,14 @@ def _limit_lines(rows: Sequence[Mapping[str, Any]], limit: int | None) -> int | 
 
 
 def render_svg(rows: Sequence[Mapping[str, Any]], title: str, width: int = 120) -> str:
-    """The table as an SVG document; equal rows give equal text."""
+    """The table as an SVG document; equal rows give equal text. It loads nothing from anywhere."""
     console = Console(
         record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     print_results(rows, console)
-    return console.export_svg(title=title, unique_id="boardbench")
+    picture = console.export_svg(title=title, unique_id="boardbench")
+    # rich would have the font fetched from the network; every text has its length, so any font fits.
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 
 def fit_columns(comparison: Comparison, width: int) -> tuple[list[Sequence[Group]], tuple[str, ...]]:
