@@ -21,6 +21,7 @@ from host.cli.options import (
 
 if TYPE_CHECKING:
     from host.deployment import Deployed
+    from host.ledger.store import Ledger
     from host.specs.profile import Limits, Profile
     from host.sweep import Outcome, Place
 
@@ -28,15 +29,22 @@ PRESETS = ("quick", "standard", "rigorous")
 
 
 @contextmanager
-def open_place(ledger_url: str | None) -> Iterator[Place]:
-    """The workspace around the current folder, its ledger, and progress on standard error."""
+def open_ledger(ledger_url: str | None) -> Iterator[Ledger]:
+    """The ledger that the command names, or that of the workspace."""
     from host.ledger.store import Ledger
+
+    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+        yield ledger
+
+
+@contextmanager
+def open_place(ledger: Ledger) -> Iterator[Place]:
+    """The workspace around the current folder, its ledger, and progress on standard error."""
     from host.report.live import LiveProgress
     from host.sweep import Place
 
-    workspace = current_workspace()
-    with Ledger.open(ledger_url or workspace.ledger_url) as ledger, LiveProgress() as progress:
-        yield Place(workspace, ledger, progress)
+    with LiveProgress() as progress:
+        yield Place(current_workspace(), ledger, progress)
 
 
 @click.command()
@@ -72,12 +80,13 @@ def sweep(
         return
     from host import sweep as flow
 
-    with open_place(ledger_url) as place:
-        if profile is not None:
-            outcome = flow.sweep(profile, device_names, place, labels)
-        else:
-            outcome = flow.resume(str(resumed), place)
-        show_outcome(outcome, place, output, profile.limits if profile else None)
+    with open_ledger(ledger_url) as ledger:
+        with open_place(ledger) as place:
+            if profile is not None:
+                outcome = flow.sweep(profile, device_names, place, labels)
+            else:
+                outcome = flow.resume(str(resumed), place)
+        show_outcome(outcome, ledger, output, profile.limits if profile else None)
     judge_outcome(outcome)
 
 
@@ -94,14 +103,14 @@ def show_preview(
         print_preview(preview)
 
 
-def show_outcome(outcome: Outcome, place: Place, output: str, limits: Limits | None) -> None:
+def show_outcome(outcome: Outcome, ledger: Ledger, output: str, limits: Limits | None) -> None:
     """Print the comparison of a run on standard output, in the asked form."""
     from host.ledger.ranking import pick_winners
     from host.ledger.rows import result_rows
     from host.report.exporting import write_rows
     from host.report.table import print_winners
 
-    rows = result_rows(place.ledger, outcome.run)
+    rows = result_rows(ledger, outcome.run)
     write_rows(rows, output, None)
     if output == "table" and limits is not None:
         print_winners(pick_winners(rows, limits))
@@ -223,9 +232,10 @@ def run(
     settled = parse_shapes(shapes)
     settings = RuntimeSettings(threads=threads)
     protocol = Measure.model_validate({"preset": measure})
-    with open_place(ledger_url) as place:
-        outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)
-        show_outcome(outcome, place, output, None)
+    with open_ledger(ledger_url) as ledger:
+        with open_place(ledger) as place:
+            outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)
+        show_outcome(outcome, ledger, output, None)
     judge_outcome(outcome)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +59,18 @@ def _build(
     known = read_manifest(store, planned)
     if known is not None and known.evaluated == min(evaluation_images, known.test_images):
         return known.artifact
-    from host.compress.stages import Stages  # torch: two seconds that a cached build does without
-
-    manifest = _evaluate(planned, Stages(planned, store, progress), store, evaluation_images)
+    stages = _load_stages(progress)
+    manifest = _evaluate(planned, stages(planned, store, progress), store, evaluation_images)
     write_manifest(store, manifest)
     return manifest.artifact
+
+
+def _load_stages(progress: Progress) -> type[Stages]:
+    """The stages, and torch with them: seconds that a cached build does without."""
+    what = progress.track("loading torch") if "torch" not in sys.modules else nullcontext()
+    with what:
+        from host.compress.stages import Stages
+    return Stages
 
 
 def _evaluate(planned: PlannedVariant, stages: Stages, store: BuildStore, evaluation_images: int) -> Manifest:

@@ -34,7 +34,7 @@ class Exported(Record):
     params: int
     params_nonzero: int
     macs: int
-    sparsity: float | None
+    sparsity: float
 
 
 class Stages:
@@ -92,7 +92,7 @@ class Stages:
         with self._progress.track(description, total) as tick:
             fit(model, images, training, epochs=epochs, learning_rate=learning_rate, tick=tick)
 
-    def prune(self) -> tuple[nn.Module, float | None]:
+    def prune(self) -> tuple[nn.Module, float]:
         """The trained model, pruned and fine-tuned as the variant says; and the reached sparsity.
 
         Pruning itself takes a second and follows from the trained weights, so it is always done; what
@@ -101,7 +101,7 @@ class Stages:
         model = self.train()
         prune = self._variant.prune
         if prune is None:
-            return model, None
+            return model, 0.0
         sparsity = prune_model(model, prune, self._recipe.input.shape)
         finetune = prune.finetune
         path = self._store.stage("finetuned", self.pruned_key, ".pt")

@@ -174,7 +174,8 @@ def _send(post: _Post, blobs: Sequence[Blob], offsets: Mapping[str, int], progre
     """Send files in one stream; returns those that arrived damaged. Any other refusal is raised."""
     total = sum(blob.size - offsets.get(blob.sha256, 0) for blob in blobs)
     argv = agent_argv(post.device, post.agent, "receive")
-    with progress.track(f"{post.device.name}: sending {len(blobs)} files", total) as tick:
+    files = "1 file" if len(blobs) == 1 else f"{len(blobs)} files"
+    with progress.track(f"{post.device.name}: sending {files}", total) as tick:
         frames = (chunk for blob in blobs for chunk in _frame(blob, offsets.get(blob.sha256, 0), tick))
         completed = post.remote.send(argv, post.counted(frames), timeout=120.0)
     receipts = _read_receipts(post, blobs, completed)

@@ -32,11 +32,11 @@ class Artifact(Record):
     """One variant as an ONNX file.
 
     `sparsity` is what was reached, in units of what was pruned: zero weights among the prunable ones,
-    or channels removed among the removable ones; `sparsity_target` is what was asked. `macs` are
-    multiply-accumulates of one inference at batch 1. `accuracy` is over the whole test set on the host.
-    `evaluation` holds `x` (N, C, H, W) float32 and `y` (N,) int64; `reference` holds `outputs` (N, classes)
-    float32, what the host's runtime answers to `x`. Both are None for a model without a data set, as are
-    parameters and MACs where a file does not tell them.
+    or channels removed among the removable ones, 0 where nothing was; `sparsity_target` is what was
+    asked. `macs` are multiply-accumulates of one inference at batch 1. `accuracy` is over the whole test
+    set on the host. `evaluation` holds `x` (N, C, H, W) float32 and `y` (N,) int64; `reference` holds
+    `outputs` (N, classes) float32, what the host's runtime answers to `x`. Both are None for a model
+    without a data set, as are parameters, MACs and sparsity where a file does not tell them.
     """
 
     model: str
