@@ -38,4 +38,5 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 clean:
+	-test ! -x $(BIN)/bench || $(BIN)/bench devices emulate x86-emulated down
 	rm -rf $(VENV) .boardbench .mypy_cache .ruff_cache .pytest_cache

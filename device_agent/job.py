@@ -9,14 +9,16 @@ from device_agent.work_folder import check_name, check_sha256
 
 MAX_TASKS = 10000
 
-_RULES = {
+_COUNTS = {
     "rounds": (1, 1000),
-    "round_s": (0, 3600),
     "round_samples": (1, 1000000),
-    "warmup_s": (0, 600),
     "warmup_inferences": (1, 100000),
-    "warmup_cap_s": (0, 3600),
     "steady_window": (4, 1000),
+}
+_QUANTITIES = {
+    "round_s": (0, 3600),
+    "warmup_s": (0, 600),
+    "warmup_cap_s": (0, 3600),
     "steady_tolerance": (0, 1),
     "power_window_s": (0, 3600),
 }
@@ -45,10 +47,10 @@ def parse_job(content: bytes) -> Dict[str, Any]:
 
 def _check_rules(rules: Any) -> None:
     _check(isinstance(rules, dict), "protocol: expected an object")
-    for name, (low, high) in _RULES.items():
-        _check(
-            _is_number(rules.get(name), low, high), "protocol.{}: expected {} to {}".format(name, low, high)
-        )
+    for bounds, fits in ((_COUNTS, _is_whole), (_QUANTITIES, _is_number)):
+        for name, (low, high) in bounds.items():
+            expected = "protocol.{}: expected {} to {}".format(name, low, high)
+            _check(fits(rules.get(name), low, high), expected)
 
 
 def _check_timeouts(timeouts: Any) -> None:
@@ -78,13 +80,16 @@ def _check_tasks(tasks: Any) -> None:
                 check_sha256(task[key])
         for key in ("runtime", "provider"):
             _check(isinstance(task.get(key), str), "task {}: {}: expected a text".format(name, key))
-        for key in ("batch", "evaluation_batch"):
-            _check(_is_number(task.get(key), 1, 65536), "task {}: {}: expected 1 or more".format(name, key))
+        _check(_is_whole(task.get("batch"), 1, 65536), "task {}: batch: expected 1 or more".format(name))
         threads = task.get("threads")
         _check(
-            threads is None or _is_number(threads, 1, 1024),
+            threads is None or _is_whole(threads, 1, 1024),
             "task {}: threads: expected 1 to 1024".format(name),
         )
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and _is_number(value, low, high)
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:

@@ -126,7 +126,8 @@ def run_here(folder: WorkFolder, run: str, ready: Optional[int]) -> int:
         raise
     _answer(ready, {"state": "started", "pid": os.getpid()})
     measuring.measure()
-    os.close(lock)  # first, so that whoever hears of the end may start another run
+    pokes.withdraw()  # before another start of this run may bind the name anew
+    os.close(lock)  # before followers hear of the end, so that they may start another run
     pokes.close()
     return protocol.EXIT_OK
 
@@ -141,5 +142,8 @@ def _describe(error: Exception) -> Answer:
 
 def _answer(ready: Optional[int], told: Answer) -> None:
     if ready is not None:
-        os.write(ready, json.dumps(told).encode())
+        try:
+            os.write(ready, json.dumps(told).encode())
+        except BrokenPipeError:
+            sys.stderr.write("whoever started this run is gone; it goes on\n")
         os.close(ready)

@@ -59,6 +59,7 @@ class Measurement:
             protocol.FAILED_OPEN, lambda: runtime.open(path, task["provider"], task["threads"])
         )
         opened = timing.clock_ns()
+        loaded = memory.read_resident()
         self._feeds = feeds
         first = timing.clock_ns()
         self._infer(0)
@@ -70,7 +71,7 @@ class Measurement:
             "inputs": [dict(one._asdict()) for one in self._session.inputs],
             "load_ms": (opened - started) / 1e6,
             "first_inference_ms": (ended - first) / 1e6,
-            "memory_mb": {"baseline": baseline, "loaded": memory.read_resident()},
+            "memory_mb": {"baseline": baseline, "loaded": loaded},
         }
 
     def _find_blob(self, key: str) -> str:
@@ -91,7 +92,8 @@ class Measurement:
         count = min((len(one) for one in arrays.values()), default=0)
         if count == 0:
             raise TaskFailed(protocol.FAILED_OPEN, "the feeds are empty")
-        return [{name: one[index] for name, one in arrays.items()} for index in range(count)]
+        # With the ellipsis, because a scalar's feed must stay an array: onnxruntime takes no numpy.float32.
+        return [{name: one[index, ...] for name, one in arrays.items()} for index in range(count)]
 
     def _infer(self, index: int) -> None:
         feed = self._feeds[index % len(self._feeds)]
@@ -169,7 +171,8 @@ class Measurement:
 
         evaluation = self._find_blob("evaluation") if task["evaluation"] else None
         reference = self._find_blob("reference") if task["reference"] else None
-        name, infer, batch = self._session.inputs[0].name, self._session.infer, task["evaluation_batch"]
+        # At the batch that was timed: a larger one may want more memory than was measured, or than there is.
+        name, infer, batch = self._session.inputs[0].name, self._session.infer, task["batch"]
         quality = _guard(
             protocol.FAILED_INFER, lambda: evaluate(infer, name, evaluation, reference, batch, say_alive)
         )

@@ -42,8 +42,12 @@ class Pokes:
             follower.setblocking(False)
             self._followers.append(follower)
 
-    def close(self) -> None:
+    def withdraw(self) -> None:
+        """Let nobody connect any more; who is connected still waits for the end."""
         os.unlink(SOCKET)
+
+    def close(self) -> None:
+        """The end that followers wait for."""
         for one in self._followers + [self._listener]:
             one.close()
 

@@ -17,7 +17,7 @@ from device_agent.sensors.thermal import read_temperature
 from device_agent.sensors.tree import list_names, read_text
 from device_agent.work_folder import WorkFolder
 
-_PROBE_TIMEOUT_S = 120
+_PROBE_TIMEOUT_S = 90  # less than the host waits for the whole probe
 
 # Linux, arch/arm64/include/asm/cputype.h: implementer and part, for boards whose cpuinfo names no model.
 _ARM_PARTS = {
@@ -71,15 +71,19 @@ def describe_runtimes(folder: WorkFolder, layer: Optional[str]) -> Dict[str, Any
 
 
 def _probe_runtimes(folder: WorkFolder, layer: Optional[str]) -> Dict[str, Any]:
-    """Nothing where the import dies: wheels may hold instructions that an old processor lacks."""
+    """Nothing where the import dies or hangs: wheels may hold instructions that an old processor lacks."""
     command = [sys.executable, os.path.abspath(sys.argv[0]), "--work", folder.root, "runtimes"]
-    child = subprocess.run(
-        command + ([] if layer is None else ["--layer", layer]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=_PROBE_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        child = subprocess.run(
+            command + ([] if layer is None else ["--layer", layer]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {}
     if child.returncode != 0:
         sys.stderr.write(child.stderr.decode("utf-8", "replace")[-protocol.MAX_TEXT :])
         return {}

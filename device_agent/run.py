@@ -173,9 +173,7 @@ class Run:
         name = opened.task["task"]
         measured_power = self._measure_power(opened)
         self._say(protocol.EVENT_PROGRESS, task=name, phase="evaluating", round=None)
-        batch_s = (
-            opened.told["first_inference_ms"] / 1e3 / opened.task["batch"] * opened.task["evaluation_batch"]
-        )
+        batch_s = opened.told["first_inference_ms"] / 1e3
         found = opened.worker.ask({"do": "evaluate"}, self._timeout(batch_s))
         measurement = summarize_task(self._journal.path, opened, found, self._idle["temperature_c"])
         measurement["power"] = measured_power

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tarfile
-from typing import Any, BinaryIO, Callable, Dict, List
+import time
+from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 from device_agent import protocol
 from device_agent.faults import AgentFault, describe_os_error
@@ -14,6 +15,8 @@ from device_agent.work_folder import WorkFolder, check_sha256, make_folder
 
 _CHUNK = 1 << 18
 _MAX_HEADER = 4096
+LOCK_WAIT_S = 30.0  # shorter than what the host takes for a link that makes no progress
+_LOCK_PAUSE_S = 0.2
 MAX_BLOB_BYTES = 64 << 30
 MAX_LAYER_BYTES = 16 << 30
 
@@ -92,12 +95,10 @@ class Frame:
 
 def receive_blob(path: str, sha256: str, size: int, offset: int, content: Frame) -> None:
     """Write one blob from `offset` on. Raises AgentFault where its content is not what it is named for."""
-    if os.path.isfile(path) and os.path.getsize(path) == size:
+    file = None if _is_whole(path, size) else _open_part(path, size)
+    if file is None:
         return
-    part = path + ".part"
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+b") as file:
-        _lock_part(file)
+    with file:
         digest = _hash_start(file, offset)
         for chunk in content:
             file.write(chunk)
@@ -107,16 +108,46 @@ def receive_blob(path: str, sha256: str, size: int, offset: int, content: Frame)
             raise AgentFault(protocol.ERROR_OTHER, "the stream ended {} bytes early".format(content.missing))
         os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
-            os.unlink(part)
+            os.unlink(path + ".part")
             raise AgentFault(protocol.ERROR_CORRUPT, "what arrived has another SHA-256 than its name")
-        os.rename(part, path)
+        os.rename(path + ".part", path)
 
 
-def _lock_part(file: BinaryIO) -> None:
+def _is_whole(path: str, size: int) -> bool:
+    return os.path.isfile(path) and os.path.getsize(path) == size
+
+
+def _open_part(path: str, size: int) -> Optional[BinaryIO]:
+    """The unfinished blob, ours alone; None where another transfer has finished it while we waited.
+
+    Two hosts that begin at once send the same blobs: the second waits for the first.
+    """
+    part, patience = path + ".part", LOCK_WAIT_S
+    while True:
+        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            if patience <= 0:
+                raise AgentFault(protocol.ERROR_LOCKED, "another transfer writes the same blob") from error
+            patience -= _LOCK_PAUSE_S
+            time.sleep(_LOCK_PAUSE_S)
+            continue
+        is_named = _is_still_there(file, part)  # else it was renamed or removed before we had the lock
+        if is_named and not _is_whole(path, size):
+            return file
+        file.close()
+        if is_named:
+            os.unlink(part)  # ours, and empty: the other transfer has renamed its own
+            return None
+
+
+def _is_still_there(file: BinaryIO, path: str) -> bool:
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise AgentFault(protocol.ERROR_LOCKED, "another transfer writes the same blob") from error
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _hash_start(file: BinaryIO, offset: int) -> Any:

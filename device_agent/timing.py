@@ -21,6 +21,7 @@ clock_ns: Callable[[], int] = getattr(time, "perf_counter_ns", _nanoseconds)
 
 REWARM_INFERENCES = 10
 REWARM_S = 0.1
+PACE_MARGIN = 4
 
 
 class WarmUp(NamedTuple):
@@ -95,8 +96,11 @@ def warm_again(infer: Infer, feeds: Sequence[Any], clock: Callable[[], int] = cl
 
 
 def choose_capacity(round_s: float, round_samples: int, shortest_ns: int) -> int:
-    """Samples that a round can hold: enough for `round_s` at the fastest pace of the warm-up, and no more."""
-    expected = int(round_s * 1e9 / max(shortest_ns, 1) * 1.1) + 64
+    """Samples that a round can hold: enough for `round_s` at several times the fastest pace of the warm-up.
+
+    A full buffer ends a round early, and a warm-up that others disturbed is slower than the rounds after it.
+    """
+    expected = int(PACE_MARGIN * round_s * 1e9 / max(shortest_ns, 1)) + 64
     return min(max(round_samples, expected), protocol.MAX_ROUND_SAMPLES)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from host.collect import Collector
 from host.compress.feeds import write_feeds
 from host.crew import Crew, Ended, Said, Say
-from host.errors import BenchError, DeviceError
+from host.errors import BenchError, DeviceError, LedgerError
 from host.fleet.boards import Board
 from host.fleet.deploying import deploy
 from host.fleet.following import follow_run, stop_run
@@ -32,8 +32,6 @@ if TYPE_CHECKING:  # a deployment plans errands, and does without a database
 
 STOP_SECONDS = 15.0
 """How long an interrupted sweep waits for a board to stop and to say what it has finished."""
-
-EVALUATION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,9 @@ def plan_errands(
 ) -> list[Errand]:
     """One errand for each board that has tasks left.
 
-    A run that is gone on with keeps its journal on the board, and so what was measured there; failed
-    tasks that are tried again get a fresh one, told apart by `attempt`.
+    A run that is gone on with keeps its journal on the board, and so what was measured there. Failed tasks
+    that are tried again get a fresh one, told apart by `attempt`; so does whoever comes back with another
+    agent or other packages, since the rounds of one measurement must have been measured in one way.
     """
     return [
         _plan_errand(run, plan, own, board, artifacts, cache, attempt)
@@ -100,11 +99,14 @@ def _plan_errand(
         needed = (artifact.blob, feeds, artifact.evaluation, artifact.reference)
         blobs |= {blob.sha256: blob for blob in needed if blob is not None}
         asked.append(_ask(task, artifact, feeds))
+    layer = board.layer.sha256 if board.layer else None
+    # Two devices may share one board, so its name decides too.
+    journal = digest([board.device.name, attempt, board.agent.sha256, layer])[:8]
     job = Job(
-        run=f"{run}.{digest([board.device.name, attempt])[:8]}",  # two devices may share one board
+        run=f"{run}.{journal}",
         holder=f"{getpass.getuser()}@{socket.gethostname()}",
         seed=plan.seed,
-        layer=board.layer.sha256 if board.layer else None,
+        layer=layer,
         measure=plan.measure,
         tasks=tuple(asked),
     )
@@ -120,7 +122,6 @@ def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
         feeds=feeds.sha256,
         evaluation=artifact.evaluation.sha256 if artifact.evaluation else None,
         reference=artifact.reference.sha256 if artifact.reference else None,
-        evaluation_batch=artifact.fixed_batch or EVALUATION_BATCH,
         runtime=task.runtime.name,
         provider=task.runtime.provider,
         threads=task.runtime.threads,
@@ -131,7 +132,8 @@ def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
 def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progress) -> Tally:
     """Carry out the errands of all boards at once, and save every measurement as it arrives.
 
-    On KeyboardInterrupt the boards are stopped, what they finished is saved, and it is raised again.
+    On KeyboardInterrupt the boards are stopped, what they finished is saved, and it is raised again; so is
+    the error of a ledger that cannot save, and then what they finished waits in their journals.
     """
     tally = Tally()
     by_name = {errand.board.device.name: errand for errand in errands}
@@ -142,12 +144,17 @@ def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progres
         try:
             for message in crew.listen():
                 _handle(message, by_name, ticks, ledger, tally)
-        except KeyboardInterrupt:
-            progress.say("stopping the boards; what they have finished is saved")
+        except (KeyboardInterrupt, LedgerError) as reason:
+            can_save = isinstance(reason, KeyboardInterrupt)
+            kept = "what they have finished is saved" if can_save else "resuming fetches what they have"
+            progress.say(f"stopping the boards; {kept}")
             stopping.set()
             Crew({name: partial(_stop, by_name[name], crew) for name in crew.busy})
             for message in crew.listen(patience_s=STOP_SECONDS):
-                _handle(message, by_name, ticks, ledger, tally)
+                if can_save:
+                    _handle(message, by_name, ticks, ledger, tally)
+            for name in sorted(crew.busy):
+                progress.say(f"{name} did not say that it stopped; what it still measures, resuming fetches")
             raise
     return tally
 

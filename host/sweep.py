@@ -128,7 +128,10 @@ def closing_run(run: str, ledger: Ledger) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outstanding:
-    """The tasks that a run has left. `attempt` is empty until failed ones are all that is left to try."""
+    """The tasks that a run has left.
+
+    `attempt` is empty until failed tasks are all that is left; then it is another one for every try.
+    """
 
     tasks: list[Task]
     attempt: str
@@ -137,12 +140,13 @@ class Outstanding:
 def find_outstanding(record: RunRecord, ledger: Ledger) -> Outstanding:
     """What a run has left: tasks without any result or, where there is none, those that failed."""
     tasks = Plan.model_validate(record.plan).tasks
-    statuses = ledger.task_statuses(record.id)
-    unmeasured = [task for task in tasks if task.id not in statuses]
+    measured = {found.task: found for found in ledger.measurements(record.id)}
+    unmeasured = [task for task in tasks if task.id not in measured]
     if unmeasured:
         return Outstanding(unmeasured, "")
-    failed = [task for task in tasks if statuses[task.id] == "failed"]
-    return Outstanding(failed, digest([task.id for task in failed]))
+    failed = [task for task in tasks if measured[task.id].status == "failed"]
+    # With the times of the failures: what the board has tried under this name it tells, and tries no more.
+    return Outstanding(failed, digest([[task.id, measured[task.id].started_at] for task in failed]))
 
 
 def find_chosen(record: RunRecord, tasks: Sequence[Task]) -> list[Chosen]:

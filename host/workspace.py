@@ -10,12 +10,15 @@ from pathlib import Path
 from host.errors import UsageError
 
 MARKER = "devices.yaml"
+SUFFIXES = (".yml", ".yaml")
+"""Of two files that differ in this only, the later one counts."""
 
 
 def find_root(start: Path) -> Path:
     """The nearest folder upwards that holds a workspace, or `start` itself where there is none."""
     for folder in (start, *start.parents):
-        if (folder / MARKER).is_file() or (folder / ".boardbench").is_dir():
+        # Not `.boardbench` alone: in a home folder that is what the agent leaves on a board.
+        if (folder / MARKER).is_file() or (folder / ".boardbench" / "cache").is_dir():
             return folder
     return start
 
@@ -55,20 +58,20 @@ class Workspace:
     def emulators(self) -> Path:
         return self.root / ".boardbench" / "emulators"
 
-    def find_files(self, kind: str, suffixes: Iterable[str] = (".yaml",)) -> dict[str, Path]:
+    def find_files(self, kind: str) -> dict[str, Path]:
         """Name to file of every recipe (`models`) or profile (`profiles`); the workspace comes first."""
         found: dict[str, Path] = {}
         for folder in (shipped_folder(kind), self.root / kind):
-            for suffix in suffixes:
+            for suffix in SUFFIXES:
                 found |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
         return dict(sorted(found.items()))
 
-    def find_file(self, kind: str, name: str, suffixes: Iterable[str] = (".yaml",)) -> Path:
+    def find_file(self, kind: str, name: str) -> Path:
         """The file of a name, or of a path to a file. Raises UsageError that offers the nearest names."""
-        files = self.find_files(kind, suffixes)
+        files = self.find_files(kind)
         if name in files:
             return files[name]
-        if name.endswith(tuple(suffixes)) and Path(name).is_file():
+        if name.endswith(SUFFIXES) and Path(name).is_file():
             return Path(name)
         raise unknown_name(kind.removesuffix("s"), name, files, f"`bench {kind} list` shows them all.")
 

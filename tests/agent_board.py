@@ -78,7 +78,6 @@ class Board:
             "feeds": self.put_blob(feeds),
             "evaluation": self.put_blob(pack_arrays(x=IMAGES, y=LABELS)),
             "reference": None,
-            "evaluation_batch": 4,
             "runtime": "onnxruntime",
             "provider": "CPUExecutionProvider",
             "threads": 1,

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from device_agent.protocol import EXIT_OLD_PYTHON
@@ -37,6 +38,15 @@ def test_a_damaged_file_in_the_cache_is_written_anew(tmp_path: Path) -> None:
     agent = build_agent(tmp_path)
     agent.path.write_bytes(b"torn")
     assert build_agent(tmp_path).path.stat().st_size == agent.size
+
+
+def test_threads_that_build_it_at_once_all_have_it_whole(tmp_path: Path) -> None:
+    for step in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            agents = set(pool.map(build_agent, [tmp_path / str(step)] * 8))
+        (agent,) = agents
+        assert hashlib.sha256(agent.path.read_bytes()).hexdigest() == agent.sha256
+        assert list(agent.path.parent.iterdir()) == [agent.path]
 
 
 def test_the_archive_holds_the_sources_and_nothing_else(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ TASK = {
     "feeds": SHA,
     "evaluation": None,
     "reference": None,
-    "evaluation_batch": 64,
     "runtime": "onnxruntime",
     "provider": "CPUExecutionProvider",
     "threads": None,
@@ -61,6 +60,7 @@ def with_task(**changes: Any) -> dict[str, Any]:
         ({"protocol": {**PROTOCOL, "rounds": 0}}, "protocol.rounds"),
         ({"protocol": {**PROTOCOL, "round_s": float("nan")}}, "protocol.round_s"),
         ({"protocol": {**PROTOCOL, "round_s": True}}, "protocol.round_s"),
+        ({"protocol": {**PROTOCOL, "rounds": 2.5}}, "protocol.rounds"),
         ({"timeouts": {"open_s": "long"}}, "timeouts.open_s"),
         ({"timeouts": {"close_s": 1}}, "timeouts.close_s"),
         ({"tasks": []}, "tasks"),
@@ -72,6 +72,7 @@ def with_task(**changes: Any) -> dict[str, Any]:
         (with_task(runtime=None), "runtime"),
         (with_task(threads=0), "threads"),
         (with_task(batch=0), "batch"),
+        (with_task(batch=1.5), "batch"),
     ],
 )
 def test_a_fault_in_a_job_is_named(changes: dict[str, Any], told: str) -> None:

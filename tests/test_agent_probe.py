@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import pytest
 
-from device_agent import entry, protocol
+from device_agent import entry, probe, protocol
 from device_agent.probe import (
     find_libc,
     name_board,
@@ -21,6 +21,7 @@ from device_agent.probe import (
     parse_os_release,
 )
 from device_agent.runtimes.opset_probe import encode_identity, find_max_opset
+from device_agent.work_folder import WorkFolder
 from host.fleet.agent_archive import build_agent
 from tests.agent_board import Board, load_opset
 
@@ -113,6 +114,15 @@ def test_a_runtime_that_kills_the_process_is_not_there(board: Board) -> None:
     (package / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)\n")
     code, facts = board.call("probe", "--layer", "0" * 64)
     assert (code, facts["runtimes"]) == (0, {})
+
+
+def test_a_runtime_that_hangs_is_not_there(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = board.work / "layers" / ("0" * 64) / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import time; time.sleep(60)\n")
+    monkeypatch.setattr(sys, "argv", [str(board.agent)])
+    monkeypatch.setattr(probe, "_PROBE_TIMEOUT_S", 0.5)
+    assert probe.probe_board(WorkFolder(str(board.work)), "0" * 64)["runtimes"] == {}
 
 
 @pytest.mark.parametrize("opset", [7, 17, 30, 200])

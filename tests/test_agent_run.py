@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from device_agent import protocol
@@ -18,6 +19,7 @@ from tests.agent_board import (
     LABELS,
     PROTOCOL,
     Board,
+    make_hungry_model,
     make_model,
     pack_arrays,
     pick,
@@ -155,6 +157,24 @@ def test_everything_on_the_board_is_for_its_owner_alone(board: Board) -> None:
     assert [path for path in paths if path.stat().st_mode & 0o077] == []
 
 
+def test_loaded_is_before_the_first_inference_and_peak_is_over_them(board: Board) -> None:
+    hungry = make_hungry_model(16 << 20)  # 64 MiB with every inference, which the runtime keeps
+    board.put_job("r1", board.describe_task("a", hungry, evaluation=None))
+    memory = pick(board.measure("r1"), "result")[0]["measurement"]["memory_mb"]
+    assert memory["peak"] - memory["loaded"] > 50
+
+
+def test_a_run_goes_on_when_whoever_started_it_is_gone(board: Board) -> None:
+    board.put_job("r1", board.describe_task("a", make_model(4)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = board.start_call("run", "r1", "--ready", str(writer), pass_fds=(writer,))
+    os.close(writer)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert board.read_journal("r1")[-1]["reason"] == "completed"
+
+
 SMALL_BOARD = """
 import sys, time
 agent, work = sys.argv[1:]
@@ -185,3 +205,18 @@ def test_on_a_small_board_one_worker_at_a_time_measures_and_power_is_metered(boa
         assert found["idle_w"] == pytest.approx(5.0, rel=0.3)
         assert found["load_w"] == pytest.approx(5.0, rel=0.3)
         assert found["energy_mj"] > 0
+
+
+def test_a_model_with_a_scalar_input_is_measured(board: Board) -> None:
+    node = onnx.helper.make_node("Mul", ["x", "scale"], ["y"])
+    kinds = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 4]), ("scale", []), ("y", [1, 4]))
+    ]
+    graph = onnx.helper.make_graph([node], "scaled", kinds[:2], kinds[2:])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    feeds = board.put_blob(pack_arrays(x=np.ones((2, 1, 4), np.float32), scale=np.ones(2, np.float32)))
+    board.put_job("r1", board.describe_task("scaled", model, feeds=feeds, evaluation=None))
+    (result,) = pick(board.measure("r1"), "result")
+    assert (result["status"], result.get("error")) == ("ok", None)

@@ -7,7 +7,9 @@ import io
 import json
 import os
 import resource
+import subprocess
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,27 @@ def test_a_transfer_that_broke_goes_on_where_it_was(board: Board) -> None:
     assert broken["error"]["kind"] == protocol.ERROR_OTHER
     assert ask_inventory(board, sha256_of(content))["parts"] == {sha256_of(content): 400000}
     assert receive(board, frame(content, offset=400000))["ok"]
+    assert (board.work / "blobs" / sha256_of(content)).read_bytes() == content
+
+
+def test_the_second_of_two_transfers_waits_and_finds_the_blob(board: Board) -> None:
+    content = b"sent by two hosts at once"
+    whole = frame(content)
+    with board.start_call("receive", stdin=subprocess.PIPE) as first:
+        assert first.stdin is not None
+        first.stdin.write(whole[:-5])
+        first.stdin.flush()
+        part = board.work / "blobs" / f"{sha256_of(content)}.part"
+        while not part.exists():
+            assert first.poll() is None
+        with board.start_call("receive", stdin=subprocess.PIPE) as second:
+            ending = threading.Timer(1.0, first.communicate, (whole[-5:],))
+            ending.start()
+            answer, _ = second.communicate(whole, timeout=60)
+            ending.join()
+    assert json.loads(answer)["ok"] is True
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert names_in(board.work / "blobs") == [sha256_of(content)]
     assert (board.work / "blobs" / sha256_of(content)).read_bytes() == content
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from device_agent import protocol
 from device_agent.lock import acquire_lock, find_holder
+from device_agent.notify import Pokes, connect
 from device_agent.run import has_room
 from device_agent.sensors.load import Memory
 from device_agent.supervision import explain_death, read_tail
@@ -49,6 +50,22 @@ def test_another_worker_is_opened_while_the_guard_stays_free() -> None:
     assert has_room(Memory(1000.0, 400.0), 200.0)
     assert not has_room(Memory(1000.0, 300.0), 200.0)
     assert has_room(Memory(1000.0, None), 200.0)  # a kernel that does not tell
+
+
+def test_the_end_of_a_run_leaves_the_socket_of_the_next_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ending = Pokes()
+    ending.withdraw()
+    following = Pokes()
+    ending.close()
+    follower = connect(str(tmp_path))
+    assert follower is not None
+    follower.close()
+    following.withdraw()
+    assert connect(str(tmp_path)) is None
+    following.close()
 
 
 def test_the_lock_goes_with_its_descriptor(tmp_path: Path) -> None:

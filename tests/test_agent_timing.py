@@ -130,8 +130,9 @@ def test_the_collector_is_on_again_after_a_failed_inference() -> None:
     assert gc.isenabled()
 
 
-def test_the_buffer_holds_a_round_at_full_pace_and_not_much_more() -> None:
-    assert 1000 < choose_capacity(1.0, 64, MS) < 1500
+def test_the_buffer_holds_a_round_that_is_much_faster_than_its_warm_up() -> None:
+    assert choose_capacity(1.0, 64, 3 * MS) > 1000
+    assert choose_capacity(1.0, 64, MS) < 5000
     assert choose_capacity(1.0, 5000, MS) == 5000
     assert choose_capacity(3600.0, 64, 1000) == protocol.MAX_ROUND_SAMPLES
     assert choose_capacity(1.0, 1, 0) == protocol.MAX_ROUND_SAMPLES

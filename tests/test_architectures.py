@@ -71,6 +71,7 @@ def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="cannot be read as a state dict") as caught:
         load_model(make_recipe(checkpoint=str(tmp_path / "model.pt")))
     assert "state_dict()" in str(caught.value.hint)
+    assert "weights_only" not in caught.value.message  # torch's advice is to run the code after all
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(50)])
@@ -84,3 +85,29 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     torch.save(make_tiny(width=4).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(BuildError, match="does not fit the recipe's architecture"):
         load_model(make_recipe(checkpoint=str(tmp_path / "weights.pt")))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def make(:\n", "SyntaxError"),
+        ("raise KeyError('weights')\n", "KeyError: 'weights'"),
+        ("import sys\nsys.exit(0)\n", "SystemExit"),
+        ("def make():\n    raise OSError('no weights here')\n", "OSError: no weights here"),
+    ],
+)
+def test_code_of_the_user_that_fails_is_an_error_that_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "failing_nets", raising=False)
+    (tmp_path / "failing_nets.py").write_text(source)
+    with pytest.raises(BuildError, match=said) as caught:
+        load_model(make_recipe(architecture="failing_nets:make"))
+    assert ", line " in str(caught.value)
+
+
+def test_arguments_that_a_classifier_does_not_take_are_an_error() -> None:
+    recipe = make_recipe(architecture="torchvision:mobilenet_v2", arguments={"num_clases": 7})
+    with pytest.raises(BuildError, match="num_clases"):
+        load_model(recipe)

@@ -311,3 +311,15 @@ def test_what_cannot_be_built_is_an_error_that_says_why(
 def test_a_label_that_changes_does_not_build_again(built: Built) -> None:
     renamed = PlannedVariant(**{**dict(built.planned[0]), "label": "dense#1234"})
     assert load_artifact(renamed, built.cache).variant == "dense#1234"
+
+
+def test_what_fails_before_a_stage_names_the_variant_too(tmp_path: Path) -> None:
+    variant = {"quantize": {"scheme": "static-int8", "calibration_images": 99999}}
+    with pytest.raises(BuildError, match=r"^tiny int8: calibration_images: 99999 asked for"):
+        build_variants(plan_variants(make_recipe(), variant), tmp_path, 10, Watched())
+
+
+def test_an_input_that_no_memory_holds_is_an_error_that_names_the_variant(tmp_path: Path) -> None:
+    recipe = make_recipe(input={"shape": [1, 10**6, 10**6]})
+    with pytest.raises(BuildError, match=r"^tiny dense: this machine's memory does not hold it"):
+        build_variants(plan_variants(recipe, {}), tmp_path, 10, Watched())

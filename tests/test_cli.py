@@ -69,6 +69,12 @@ def test_every_fault_of_a_profile_is_named_at_once(workspace: Path, capsys: Capt
     assert "4 faults" in told
 
 
+@pytest.mark.parametrize("group", [[], ["devices"], ["models"], ["profiles"]])
+def test_no_line_of_a_help_is_cut(group: list[str], capsys: Captured) -> None:
+    assert run_bench([*group, "--help"]) == 0
+    assert "..." not in capsys.readouterr().out.replace("COMMAND [ARGS]...", "")
+
+
 @pytest.mark.parametrize(
     ("words", "offer"),
     [
@@ -167,3 +173,39 @@ def test_a_shape_that_is_none_is_refused(workspace: Path, text: str, capsys: Cap
     (workspace / "model.onnx").write_bytes(b"")
     assert run_bench(["run", "model.onnx", "--device", "board", "--shape", text]) == 2
     assert "--shape" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../evil", "-x", "", "a b", "é", "x" * 65])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["devices", "emulate", "NAME", "up"],
+        ["devices", "add", "NAME", "127.0.0.1"],
+        ["sweep", "--profile", "tiny", "--dry-run", "--device", "NAME"],
+    ],
+)
+def test_a_name_that_is_none_is_refused_before_anything_is_done(
+    workspace: Path, capsys: Captured, name: str, words: list[str]
+) -> None:
+    options = ["--"] if words[0] == "devices" else []
+    said = [*words[:2], *options, *(name if word == "NAME" else word for word in words[2:])]
+    assert run_bench(said) == 2
+    assert "letters, digits" in capsys.readouterr().err
+    assert not (workspace / ".boardbench").exists()
+
+
+@pytest.mark.parametrize("address", ["", "pi@", "@10.0.0.7", "pi@10 0 0 7", "-oProxyCommand=x"])
+def test_an_address_that_is_none_is_refused_without_a_connection(
+    workspace: Path, capsys: Captured, address: str
+) -> None:
+    assert run_bench(["devices", "add", "board", "--", address]) == 2
+    assert "that is no device" in capsys.readouterr().err
+
+
+def test_validate_goes_on_after_a_name_that_does_not_exist(workspace: Path, capsys: Captured) -> None:
+    (workspace / "profiles" / "faulty.yaml").write_text(FAULTY)
+    assert run_bench(["profiles", "validate", "nothing", "faulty", "tiny"]) == 2
+    told = capsys.readouterr().err
+    assert "there is no profile 'nothing'" in told
+    assert "device: unknown key" in told
+    assert "tiny: fine" in told

@@ -196,20 +196,20 @@ def test_a_cached_file_that_is_gone_is_named(bench: Bench) -> None:
 class Answering(LocalRemote):
     """A board whose answer to one command is forged."""
 
-    def __init__(self, home: Path, word: str, answer: bytes, code: int = 0) -> None:
+    def __init__(self, home: Path, word: str, answer: bytes, errors: bytes = b"") -> None:
         super().__init__("pi4", home)
-        self.word, self.answer, self.code = word, answer, code
+        self.word, self.answer, self.errors = word, answer, errors
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
         if self.word in argv:
-            return Completed(self.answer, b"", self.code)
+            return Completed(self.answer, self.errors, 0)
         return super().run(argv, stdin=stdin, timeout=timeout)
 
     def send(self, argv: Sequence[str], chunks: object, *, timeout: float = 60.0) -> Completed:
         if self.word in argv:
             for _ in chunks:  # type: ignore[attr-defined]
                 pass
-            return Completed(self.answer, b"", self.code)
+            return Completed(self.answer, self.errors, 0)
         return super().send(argv, chunks, timeout=timeout)  # type: ignore[arg-type]
 
 
@@ -291,6 +291,15 @@ def test_a_forged_receipt_is_refused(shared_bench: Bench, answer: bytes) -> None
         shared_bench.deploy(
             [shared_bench.blob(b"content")], remote=Answering(shared_bench.home, "receive", answer)
         )
+
+
+@pytest.mark.parametrize("word", ["inventory", "receive"])
+def test_words_of_a_board_do_nothing_to_the_terminal(shared_bench: Bench, word: str) -> None:
+    told = inventory(10**9, parts={"\x1b]0;title\x07": 3}) if word == "inventory" else b""
+    remote = Answering(shared_bench.home, word, told, errors=b"\x1b]0;title\x07")
+    with pytest.raises(DeviceError, match="title") as caught:
+        shared_bench.deploy([shared_bench.blob(b"content")], remote=remote)
+    assert str(caught.value).replace("\n", " ").isprintable()
 
 
 def test_over_ssh_a_board_gets_files_and_layer_once(device: Device, tmp_path: Path) -> None:

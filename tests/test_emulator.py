@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -220,6 +221,18 @@ def test_a_session_sees_its_own_home_cores_and_python(
 
 def test_a_client_that_goes_takes_its_command_along(emulated_device: Device) -> None:
     with open_ssh(emulated_device) as remote:
+        lines = remote.stream(["sh", "-c", "echo $$; sleep 60"], idle_timeout=20)
+        process = psutil.Process(int(next(lines)))
+    process.wait(timeout=10)
+
+
+def test_a_board_started_under_nohup_still_hangs_up(own_workspace: Workspace) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        device = emulator.up(own_workspace, NAME, 1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with open_ssh(device) as remote:
         lines = remote.stream(["sh", "-c", "echo $$; sleep 60"], idle_timeout=20)
         process = psutil.Process(int(next(lines)))
     process.wait(timeout=10)

@@ -11,7 +11,7 @@ from host.compress.onnx_files import read_onnx
 from host.compress.packing import pack_arrays
 from host.errors import ModelError
 from host.specs.artifact import Artifact, Tensor
-from tests.made_onnx import BOOL, FLOAT, INT64, STRING, UINT8, make_convolution, make_identity
+from tests.made_onnx import BOOL, FLOAT, INT64, UINT8, make_convolution, make_identity
 
 
 def with_images(folder: Path, count: int) -> Artifact:
@@ -74,12 +74,19 @@ def test_a_batch_fills_an_open_first_extent_and_a_shape_every_other(tmp_path: Pa
 
 
 def test_words_cannot_be_made_up(tmp_path: Path) -> None:
-    artifact = read_onnx(make_identity(tmp_path / "n.onnx", {"words": (STRING, (1,))}), {})
+    artifact = read_onnx(make_identity(tmp_path / "n.onnx", {"words": (FLOAT, (1,))}), {})
+    words = artifact.inputs[0].model_copy(update={"dtype": "string"})
     with pytest.raises(ModelError, match="'words' takes string"):
-        write_feeds(artifact, 1, {}, tmp_path)
+        write_feeds(artifact.model_copy(update={"inputs": (words,)}), 1, {}, tmp_path)
 
 
 def test_large_inputs_get_fewer_feeds(tmp_path: Path) -> None:
     shape = (1, MOST_BYTES // 4 // 3)
     artifact = read_onnx(make_identity(tmp_path / "n.onnx", {"x": (FLOAT, shape)}), {})
     assert np.load(write_feeds(artifact, 1, {}, tmp_path).path)["x"].shape == (3, *shape)
+
+
+def test_a_scalar_input_is_fed_a_value_without_extents(tmp_path: Path) -> None:
+    path = make_identity(tmp_path / "net.onnx", {"x": (FLOAT, (1, 4)), "scale": (FLOAT, ())})
+    feeds = np.load(write_feeds(read_onnx(path, {}), 1, {}, tmp_path).path)
+    assert feeds["scale"].shape == (8,)

@@ -187,6 +187,12 @@ def test_another_interpreter_than_cpython_is_refused() -> None:
         describe_target(facts)
 
 
+@pytest.mark.parametrize("version", ["unknown", "2.36evil", "2"])
+def test_a_libc_whose_version_is_none_is_refused(version: str) -> None:
+    with pytest.raises(DeviceError, match="C library is not known"):
+        describe_target(board(libc=("glibc", version)))
+
+
 def target(machine: str, libc: str, version: str) -> Target:
     return Target(python="3.11", machine=machine, libc=libc, libc_version=version)
 

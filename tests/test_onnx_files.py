@@ -122,9 +122,9 @@ def test_inputs_that_are_weights_are_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_types_are_named_as_onnx_names_them(tmp_path: Path) -> None:
-    path = make_identity(tmp_path / "net.onnx", {"ids": (INT64, (1, 8)), "words": (STRING, (1,))})
+    path = make_identity(tmp_path / "net.onnx", {"ids": (INT64, (1, 8)), "x": (FLOAT, (1,))})
     artifact = read_onnx(path, {})
-    assert [tensor.dtype for tensor in artifact.inputs] == ["int64", "string"]
+    assert [tensor.dtype for tensor in artifact.inputs] == ["int64", "float"]
     assert artifact.params is artifact.params_nonzero is None
     assert artifact.macs == 0
 
@@ -165,3 +165,51 @@ def test_quantized_weights_count_once_and_scales_not_at_all(tmp_path: Path) -> N
     artifact = read_onnx(save_graph(tmp_path / "net.onnx", graph), {})
     assert (artifact.params, artifact.params_nonzero, artifact.precision) == (4, 3, "int8")
     assert artifact.macs == 3 * 2 * 2
+
+
+@pytest.mark.parametrize("kind", [STRING, TensorProto.COMPLEX64])
+def test_an_input_that_cannot_be_made_up_is_refused_when_read(tmp_path: Path, kind: int) -> None:
+    with pytest.raises(ModelError, match="cannot be made up"):
+        read_onnx(make_identity(tmp_path / "net.onnx", {"words": (kind, (1, 2))}), {})
+
+
+@pytest.mark.parametrize("batch", [10**8, 10**30])
+def test_an_input_larger_than_a_board_could_take_is_refused(tmp_path: Path, batch: int) -> None:
+    path = make_convolution(tmp_path / "net.onnx", ("batch", 3, 8, 8))
+    with pytest.raises(ModelError, match="GiB; at most 1 GiB"):
+        read_onnx(path, {"image": (batch, 3, 8, 8)})
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones(3, dtype=np.float32), "w")
+    out = helper.make_tensor_value_info("y", FLOAT, (3,))
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "made", [], [out], [weight])
+    with pytest.raises(ModelError, match="no inputs"):
+        read_onnx(save_graph(tmp_path / "net.onnx", graph), {})
+
+
+def test_a_damaged_weight_is_an_error(tmp_path: Path) -> None:
+    path = make_convolution(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:10]
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="damaged"):
+        read_onnx(path, {})
+
+
+def test_an_unknown_element_type_is_an_error(tmp_path: Path) -> None:
+    path = make_convolution(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = 77
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="element type"):
+        read_onnx(path, {})
+
+
+@pytest.mark.parametrize("field", ["input", "output"])
+def test_a_node_that_lacks_its_ends_has_no_known_cost(tmp_path: Path, field: str) -> None:
+    path = make_convolution(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    del getattr(model.graph.node[0], field)[:]
+    onnx.save(model, path)
+    assert read_onnx(path, {}).macs is None

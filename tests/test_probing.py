@@ -181,6 +181,7 @@ def test_what_a_board_cannot_tell_is_none(board: Device, agent: Blob) -> None:
     [
         ({"board": "x" * 100_000}, "board"),
         ({"cores": -1}, "cores"),
+        ({"python": "three"}, "python"),
         ({"temperature_c": float("nan")}, "temperature_c"),
         ({"runtimes": {str(number): {"version": "1"} for number in range(1000)}}, "runtimes"),
         ({"path": "/etc/passwd"}, "path: unknown key"),
@@ -190,6 +191,12 @@ def test_what_a_board_cannot_tell_is_none(board: Device, agent: Blob) -> None:
 def test_facts_beyond_all_bounds_are_refused(board: Device, agent: Blob, wrong: object, place: str) -> None:
     with pytest.raises(DeviceError, match=place):
         probe_board(Answering({**BARE, **wrong}), board, agent)  # type: ignore[dict-item]
+
+
+def test_facts_do_nothing_to_the_terminal(board: Device, agent: Blob) -> None:
+    told = {**BARE, "board": "\x1b[2JPi", "runtimes": {"ort\x07": {"version": "1\x1b[0m"}}}
+    facts = probe_board(Answering(told), board, agent)
+    assert facts.model_dump_json().isprintable()
 
 
 # Answers, as programs on boards give them.
@@ -254,4 +261,4 @@ def test_a_failure_says_what_happened(board: Device, completed: Completed, words
 
 
 def test_words_of_a_board_do_nothing_to_the_terminal(board: Device) -> None:
-    assert "\x1b" not in str(describe_refusal(board, "other", "\x1b]0;title\x07"))
+    assert str(describe_refusal(board, "other", "\x1b]0;title\x07\ud800")).replace("\n", " ").isprintable()

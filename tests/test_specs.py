@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from host.specs.reading import Faults, parse_record, read_document, read_record
 from host.specs.recipe import Recipe
 from host.specs.variant import Variant
 from host.specs.writing import to_yaml
-from host.workspace import Workspace
+from host.workspace import Workspace, find_root
 
 
 def parse(text: str) -> Profile:
@@ -184,3 +185,64 @@ def test_any_document_is_a_profile_or_has_faults(document: dict[str, object]) ->
         parse_profile(document)
     except Faults as faults:
         assert faults.lines
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("name: a\nmodel: 2001-99-99\n", "line 2, column 8: month must be in 1..12"),
+        ("name: a\nseed: !!int many\n", "line 2, column 7: invalid literal"),
+        ("name: a\nseed: " + "9" * 5000, "line 2, column 7: Exceeds the limit"),
+        ("model: " + "[" * 3000 + "]" * 3000, "is nested too deeply"),
+        ("a: &a [*a]\n", "its aliases make it endless"),
+        ("description: " + "x" * 2**20, "is larger than 1 MiB"),
+    ],
+)
+def test_a_file_that_no_one_could_read_is_one_fault(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        read_document(path)
+    assert len(caught.value.faults) == 1
+    assert fault in caught.value.faults[0]
+
+
+def test_aliases_that_multiply_are_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]" for at in range(1, 12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(SpecError, match="more than 100,000 values"):
+        read_document(tmp_path / "bomb.yaml")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(SpecError, match="is not a file"):
+        read_document(tmp_path / "pipe.yaml")
+
+
+def test_merge_keys_bring_in_what_an_alias_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &base {rounds: 3, round_s: 1}\nmeasure: {<<: *base, rounds: 5}\n")
+    assert read_document(path)["measure"] == {"rounds": 5, "round_s": 1}
+
+
+def test_axes_that_span_more_than_anybody_measures_are_a_fault() -> None:
+    sparsities = [at / 1000 for at in range(1, 400)]
+    prune = {"granularity": "channel", "sparsity": sparsities, "round_to": list(range(1, 200))}
+    with pytest.raises(Faults, match=r"variants\[1\]: its lists span 79,401 variants"):
+        parse_profile({"name": "wide", "model": "m", "variants": [{}, {"prune": prune}]})
+
+
+def test_a_file_may_end_in_yml(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mine.yml").write_text("name: mine\nmodel: mobilenet_v2-digits\n")
+    assert load_profile(Workspace(tmp_path), "mine").name == "mine"
+
+
+def test_what_an_agent_leaves_in_a_home_folder_makes_it_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / ".boardbench" / "blobs").mkdir(parents=True)
+    (tmp_path / "project").mkdir()
+    assert find_root(tmp_path / "project") == tmp_path / "project"
+    (tmp_path / ".boardbench" / "cache").mkdir()
+    assert find_root(tmp_path / "project") == tmp_path

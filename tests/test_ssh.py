@@ -122,6 +122,12 @@ def test_a_quiet_command_is_not_a_dead_link(device: Device) -> None:
 
 
 @pytest.mark.sshd
+def test_a_status_that_does_not_come_is_not_waited_for(sshd_device: Device) -> None:
+    with open_ssh(sshd_device) as remote, pytest.raises(LinkLost):
+        read_all(remote.stream(["sh", "-c", "echo one; exec >&- 2>&-; sleep 60"], idle_timeout=0.5))
+
+
+@pytest.mark.sshd
 def test_what_a_login_shell_prints_is_no_part_of_the_answer(sshd: Sshd) -> None:
     with open_ssh(sshd.device("noisy")) as remote:
         assert remote.run(["echo", "{}"]).stdout == b"{}\n"

@@ -44,7 +44,6 @@ def test_reading_an_absent_ledger_finds_nothing_and_creates_nothing(file: Path) 
         assert ledger.runs() == []
         assert ledger.measurements() == []
         assert ledger.samples("r1", "t1") == []
-        assert ledger.task_statuses("r1") == {}
         with pytest.raises(UsageError, match="holds no runs yet"):
             ledger.find_run()
     assert not file.parent.exists()
@@ -64,10 +63,10 @@ def test_a_success_replaces_a_failure_and_never_the_other_way(file: Path) -> Non
     with Ledger.open(url_of(file)) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(failure, make_rounds(rounds=4))
-        assert ledger.task_statuses("r1") == {"t1": "failed"}
+        assert [held.status for held in ledger.measurements("r1")] == ["failed"]
         assert ledger.save(make_measurement(), make_rounds(rounds=2))
         assert not ledger.save(failure, [])
-        assert ledger.task_statuses("r1") == {"t1": "ok"}
+        assert [held.status for held in ledger.measurements("r1")] == ["ok"]
         assert len(ledger.samples("r1", "t1")) == 2
 
 
@@ -258,6 +257,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("results.sqlite", "is no database URL"),
+        ("postgresql://host:port/bench", "is no database URL"),
+        ("sqlite://host/results.sqlite", "cannot be used: Invalid SQLite URL"),
+        ("sqlite:///results.sqlite?timeout=long", "cannot be used: could not convert"),
         ("sqlite://", "in memory only"),
         ("nosuch://host/bench", "no driver for 'nosuch'"),
     ],

@@ -10,6 +10,7 @@ import torch
 from host.compress.architectures import load_model
 from host.compress.data import Images, load_split
 from host.compress.training import count_steps, fit
+from host.errors import BuildError
 from host.specs.recipe import Training
 from tests.tiny_plans import make_recipe
 
@@ -85,3 +86,9 @@ def test_an_interruption_stops_at_the_next_batch(images: Images) -> None:
         fit(load_model(make_recipe()), images, TRAINING, epochs=5, learning_rate=0.1, tick=interrupt)
     time.sleep(0.1)
     assert ticks == 3
+
+
+def test_a_model_that_does_not_take_the_recipes_input_is_an_error(images: Images) -> None:
+    model = torch.nn.Conv2d(3, 10, 3)
+    with pytest.raises(BuildError, match=r"does not run on the recipe's input \[1, 8, 8\]: RuntimeError"):
+        fit(model, images, TRAINING, epochs=1, learning_rate=0.1, tick=ignore)

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -303,3 +305,23 @@ def test_a_sweep_that_is_ended_while_measuring_goes_on_where_it_was(
     )
     counts = [sum(one["count"] for one in pick(rounds, "round", task)) for task in tasks]
     assert [row["latency_ms"]["n"] for row in rows] == counts
+
+
+def test_a_ledger_that_cannot_save_stops_the_boards_and_loses_nothing(trouble: Trouble) -> None:
+    with start_bench(trouble.root, "sweep", "--profile", "long") as process:
+        run = read_run(wait_for_words(process, "run 2"))
+        name = trouble.wait_for_rounds(run, 1)
+        with closing(sqlite3.connect(trouble.root / "results" / "boardbench.sqlite")) as ledger:
+            ledger.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON measurements"
+                " BEGIN SELECT RAISE(ABORT, 'planted'); END"
+            )
+            assert process.stderr is not None
+            said = process.stderr.read()
+            ledger.execute("DROP TRIGGER refuse")
+    assert process.returncode == 2, said
+    assert "boardbench.sqlite" in said
+    rows = json.loads(bench(trouble.root, "sweep", "--resume", run, "--format", "json"))
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    rounds = [(one["task"], one["round"]) for one in pick(trouble.board.read_journal(name), "round")]
+    assert len(rounds) == len(set(rounds)) == 3 * 8

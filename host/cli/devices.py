@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from host.cli.options import current_workspace, format_option, print_json, tell
+from host.cli.options import check_names, current_workspace, format_option, print_json, tell
 
 if TYPE_CHECKING:
+    from host.fleet.emulator import EmulatorStatus
     from host.specs.device import Device
 
 DEFAULT_PORT = 22
+UNSEEN = "SHA256:" + "A" * 43
+"""Stands for a fingerprint until the board has shown its own."""
 
 
 @click.group()
@@ -20,7 +23,7 @@ def devices() -> None:
 
 
 @devices.command("add")
-@click.argument("name")
+@click.argument("name", callback=check_names)
 @click.argument("address", metavar="[USER@]HOST")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: what ~/.ssh/config says, else 22.")
 @click.option("--fingerprint", metavar="SHA256:…", help="The host key's fingerprint; answers the question.")
@@ -42,7 +45,7 @@ def add_device(
     replace: bool,
     output: str,
 ) -> None:
-    """Register a board: pin its host key, look at what it is, and remember it."""
+    """Register a board: pin its host key and look at what it is."""
     from host.errors import UsageError
     from host.fleet.boards import introduce_board
     from host.fleet.registry import load_devices, save_device
@@ -52,22 +55,23 @@ def add_device(
     workspace = current_workspace()
     if name in load_devices(workspace) and not replace:
         raise UsageError(f"there is a device {name!r} already", "Take another name, or say --replace.")
-    user, _, host = address.rpartition("@")
-    seen = fetch_fingerprint(host, port)
-    confirm_fingerprint(name, seen, fingerprint)
-    device = parse_device(
+    user, at, host = address.rpartition("@")
+    asked = parse_device(
         {
             "name": name,
             "host": host,
             "port": port,
-            "user": user or None,
-            "fingerprint": seen,
+            "user": user if at else None,
+            "fingerprint": fingerprint or UNSEEN,
             "key_file": key_file,
             "labels": labels,
             "work_folder": work_folder,
             "python": python,
         }
     )
+    seen = fetch_fingerprint(host, port)
+    confirm_fingerprint(name, seen, fingerprint)
+    device = asked.model_copy(update={"fingerprint": seen})
     facts = introduce_board(device, workspace.cache)
     save_device(workspace, device)
     tell(f"{name} is registered.")
@@ -133,7 +137,7 @@ def describe_address(device: Device) -> str:
 @click.argument("name")
 @format_option()
 def show_device(name: str, output: str) -> None:
-    """Show what is registered of one board; nothing is asked of the board itself."""
+    """Show what is registered of one board, without asking it."""
     from host.fleet.registry import find_device
     from host.specs.writing import to_yaml
 
@@ -169,7 +173,10 @@ def show_facts(facts: dict[str, object], name: str, output: str) -> None:
 @devices.command("remove")
 @click.argument("name")
 def remove_device(name: str) -> None:
-    """Forget a board. What was measured on it stays; its work folder is left as it is."""
+    """Forget a board.
+
+    What was measured on it stays; its work folder is left as it is.
+    """
     from host.fleet.emulator import down
     from host.fleet.registry import find_device
     from host.fleet.registry import remove_device as forget
@@ -182,12 +189,15 @@ def remove_device(name: str) -> None:
 
 
 @devices.command("emulate")
-@click.argument("name")
+@click.argument("name", callback=check_names)
 @click.argument("action", type=click.Choice(["up", "down", "status"]))
 @click.option("--cpus", type=click.IntRange(1), default=1, show_default=True, help="Cores it may use.")
 @format_option()
 def emulate_device(name: str, action: str, cpus: int, output: str) -> None:
-    """Start, stop or look at an emulated board on this machine: a real SSH server with a home of its own."""
+    """Start, stop or look at an emulated board on this machine.
+
+    It is a real SSH server with a home, keys and cores of its own.
+    """
     from host.fleet import emulator
 
     workspace = current_workspace()
@@ -199,5 +209,11 @@ def emulate_device(name: str, action: str, cpus: int, output: str) -> None:
     if output == "json":
         print_json(status.model_dump(mode="json"))
     else:
-        where = f" on 127.0.0.1:{status.port}, {status.cpus} cpus" if status.state == "up" else ""
-        click.echo(f"{name} is {status.state}{where}")
+        click.echo(describe_status(status))
+
+
+def describe_status(status: EmulatorStatus) -> str:
+    if status.state != "up":
+        return f"{status.name} is {status.state}"
+    cores = "1 core" if status.cpus == 1 else f"{status.cpus} cores"
+    return f"{status.name} is up on 127.0.0.1:{status.port} with {cores}"

@@ -10,7 +10,7 @@ from host.cli.options import current_workspace, format_option, print_json
 @click.command()
 @format_option()
 def doctor(output: str) -> None:
-    """Check this machine and reach every registered board; say how to mend what is wrong."""
+    """Check this machine and its boards, and say how to mend them."""
     from host.checkup import check_host
     from host.errors import GateFailed
     from host.report.listing import print_rows

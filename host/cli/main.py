@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from host.cli import devices, doctor, models, profiles, results, sweep, workspaces
 from host.errors import BenchError
+
+PLACE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+"""What is wrong with the place that we write to, and not with us."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,15 +45,28 @@ for command in (
 
 def main() -> None:
     """The entry point of the distribution."""
+    open_streams()
     sys.exit(run_bench(sys.argv[1:]))
+
+
+def open_streams() -> None:
+    """Give every standard stream that was closed somewhere to go, and let none fail at a character."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - stays open
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def run_bench(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Unknown exceptions pass: they are bugs."""
     # From 1.31 on, ONNX Runtime measures for its maker, in a thread and in files below ~/.cache.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    output = sys.stdout
     try:
         bench.main(args=list(arguments), prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written shall fail here
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -59,10 +78,29 @@ def run_bench(arguments: Sequence[str]) -> int:
         click.echo("bench: interrupted", err=True)
         return 130
     except BrokenPipeError:
-        # The reader of our output left, as `head` does; keep the interpreter from saying so at exit.
-        sys.stdout = None
-        return 0
+        return leave_reader()
+    except SystemExit as error:
+        # What rich makes of it, and click, which then swaps the stream for one that cannot fail.
+        if isinstance(error.__context__, BrokenPipeError) or sys.stdout is not output:
+            return leave_reader()
+        raise
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in PLACE_FAULTS:
+            raise
+        return tell_error(describe_place(error))
     return 0
+
+
+def leave_reader() -> int:
+    """The reader of our output left, as `head` does; keep the interpreter from saying so at exit."""
+    sys.stdout = None
+    return 0
+
+
+def describe_place(error: OSError) -> BenchError:
+    """An error of a file or a disk, for a person."""
+    where = error.filename or "the output"
+    return BenchError(f"{where}: {error.strerror}", "Check its permissions, and the space on its disk.")
 
 
 def tell_error(error: BenchError) -> int:

@@ -43,7 +43,7 @@ def list_models(output: str) -> None:
 @click.argument("name")
 @format_option()
 def show_model(name: str, output: str) -> None:
-    """Show one recipe with every default filled in."""
+    """Show one recipe, its defaults filled in."""
     from host.specs.library import load_recipe
     from host.specs.writing import to_yaml
 

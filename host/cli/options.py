@@ -9,11 +9,27 @@ from typing import Any, TypeVar
 
 import click
 
+from host.errors import UsageError
 from host.workspace import Workspace, find_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS = ("table", "json")
+
+
+def check_names(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:
+    """A callback: what names a device becomes a folder and a key of devices.yaml."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from host.specs.record import Name
+
+    for name in (given,) if isinstance(given, str) else given:
+        try:
+            TypeAdapter(Name).validate_python(name)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise click.BadParameter(f"{name!r}: {said}.") from error
+    return given
 
 
 def format_option(*formats: str) -> Callable[[F], F]:
@@ -43,6 +59,7 @@ def device_option(required: bool = False) -> Callable[[F], F]:
         "--device",
         "device_names",
         metavar="D",
+        callback=check_names,
         multiple=True,
         required=required,
         help="A registered device; repeat for several.",
@@ -80,4 +97,8 @@ def tell(message: str) -> None:
 
 def current_workspace() -> Workspace:
     """The workspace around the current folder."""
-    return Workspace(find_root(Path.cwd()))
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the current folder is gone", "Change to one that exists.") from error
+    return Workspace(find_root(here))

@@ -44,7 +44,7 @@ def list_profiles(output: str) -> None:
 @click.argument("name")
 @format_option()
 def show_profile(name: str, output: str) -> None:
-    """Show one profile with its axes expanded and every default filled in."""
+    """Show one profile, its axes expanded, its defaults filled in."""
     from host.specs.library import load_profile
     from host.specs.writing import to_yaml
 
@@ -59,8 +59,11 @@ def show_profile(name: str, output: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 @format_option()
 def validate_profiles(names: tuple[str, ...], output: str) -> None:
-    """Check profiles, all of them by default, and say everything that is wrong at once."""
-    from host.errors import SpecError
+    """Check profiles and say everything that is wrong at once.
+
+    All profiles, unless some are named.
+    """
+    from host.errors import SpecError, UsageError
     from host.specs.library import load_profile, load_recipes
 
     workspace = current_workspace()
@@ -71,6 +74,8 @@ def validate_profiles(names: tuple[str, ...], output: str) -> None:
             faults[name] = []
         except SpecError as error:
             faults[name] = [f"{error.source}: {fault}" for fault in error.faults]
+        except UsageError as error:  # neither the profile nor a model that it names is there
+            faults[name] = [" ".join(f"{name}: {error}".split())]
     if output == "json":
         print_json([{"profile": name, "faults": found} for name, found in faults.items()])
     for name in (name for name, found in faults.items() if not found):

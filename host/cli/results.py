@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from host.cli.options import current_workspace, format_option, ledger_option
+from host.cli.options import current_workspace, ledger_option
 
 if TYPE_CHECKING:
     from host.ledger.store import Ledger
@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 @click.option(
     "--output", "-o", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file."
 )
-@format_option("table", "json", "csv", "markdown", "parquet")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "json", "csv", "markdown", "parquet"]),
+    help="How to print them. Default: what the ending of --output says, else table.",
+)
 @ledger_option
 def results(
-    run_text: str | None, all_runs: bool, file: Path | None, output: str, ledger_url: str | None
+    run_text: str | None, all_runs: bool, file: Path | None, output: str | None, ledger_url: str | None
 ) -> None:
-    """Show the measurements of a run: by default of the newest that has any."""
+    """Show the measurements of a run.
+
+    By default of the newest run that has any.
+    """
     from host.errors import UsageError
     from host.ledger.rows import result_rows
     from host.ledger.store import Ledger
@@ -37,7 +45,13 @@ def results(
         raise UsageError("--all and --run exclude each other", "Leave one of them out.")
     with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger, collector_off():
         run = None if all_runs else find_shown_run(ledger, run_text)
-        write_rows(result_rows(ledger, run), output, file)
+        write_rows(result_rows(ledger, run), output or guess_format(file), file)
+
+
+def guess_format(file: Path | None) -> str:
+    """The format that a file's name asks for, such as csv for results.csv; a table where it asks for none."""
+    endings = {".json": "json", ".csv": "csv", ".md": "markdown", ".parquet": "parquet"}
+    return endings.get(file.suffix, "table") if file is not None else "table"
 
 
 def find_shown_run(ledger: Ledger, text: str | None) -> str:

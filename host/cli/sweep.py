@@ -64,7 +64,7 @@ def sweep(
     output: str,
     ledger_url: str | None,
 ) -> None:
-    """Build every variant of a profile, measure each on every device, and compare them."""
+    """Build a profile's variants, measure each on every device."""
     from host.errors import UsageError
     from host.specs.library import load_profile
 
@@ -162,9 +162,9 @@ def build(profile_name: str, labels: tuple[str, ...], output: str) -> None:
 def deploy(
     device_names: tuple[str, ...], profile_name: str | None, labels: tuple[str, ...], output: str
 ) -> None:
-    """Put the agent and its runtimes on devices, and the variants of a profile if one is named.
+    """Put the agent, its runtimes and a profile's variants on devices.
 
-    What a board has already is not sent again.
+    Without a profile, the agent and its runtimes alone. What a board has already is not sent again.
     """
     from host.deployment import deploy_to_devices
     from host.errors import DeviceError, UsageError

@@ -38,9 +38,9 @@ FILES = {
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 def init(folder: Path) -> None:
-    """Make FOLDER a workspace: devices.yaml, a first profile, and a place for results.
+    """Make FOLDER a workspace, with a first profile in it.
 
-    What is already there stays as it is.
+    It gets devices.yaml, profiles/first.yaml and a place for results. What is already there stays as it is.
     """
     for name, text in FILES.items():
         path = folder / name

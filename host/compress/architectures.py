@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from host.compress.origins import TORCHVISION, find_checkpoint, search_folders
+from host.compress.user_code import blame_code
 from host.compress.vision_ops import build_classifier, define_missing_ops
 from host.errors import BuildError
 from host.specs.recipe import Recipe
@@ -32,13 +33,15 @@ def build_architecture(recipe: Recipe) -> torch.nn.Module:
     """The module that the recipe's factory makes. Raises BuildError where it makes something else."""
     module, _, name = recipe.architecture.partition(":")
     if module == TORCHVISION:
-        return build_classifier(name, recipe.arguments)
+        with blame_code(f"{recipe.architecture} cannot be made"):
+            return build_classifier(name, recipe.arguments)
     factory = find_factory(module, name)
     try:
         inspect.signature(factory).bind(**recipe.arguments)
     except TypeError as error:
         raise BuildError(f"{recipe.architecture} does not take the recipe's arguments: {error}") from error
-    model = factory(**recipe.arguments)
+    with blame_code(f"{recipe.architecture} failed"):
+        model = factory(**recipe.arguments)
     if not isinstance(model, torch.nn.Module):
         raise BuildError(f"{recipe.architecture} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -47,7 +50,7 @@ def build_architecture(recipe: Recipe) -> torch.nn.Module:
 def find_factory(module: str, name: str) -> Callable[..., Any]:
     """The user's function, from a module of the current folder, the workspace or the installed packages."""
     define_missing_ops()  # the user's module may import torchvision
-    with _import_from_workspace():
+    with blame_code(f"the module {module} of the architecture cannot be run"), _import_from_workspace():
         try:
             found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
@@ -71,6 +74,12 @@ def _import_from_workspace() -> Iterator[None]:
         sys.path[:] = before
 
 
+def _tell_reason(error: Exception) -> str:
+    """The line that says why; around it torch advises to run the pickle's code, which we never do."""
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    return next(iter(reason.splitlines()), "") or type(error).__name__
+
+
 def load_checkpoint(model: torch.nn.Module, checkpoint: str) -> None:
     """Put a state dict's tensors into the model. Pickled code is refused; every tensor must fit.
 
@@ -80,9 +89,9 @@ def load_checkpoint(model: torch.nn.Module, checkpoint: str) -> None:
     path = find_checkpoint(checkpoint)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
         raise BuildError(
-            f"{path}: cannot be read as a state dict: {error}",
+            f"{path}: cannot be read as a state dict: {_tell_reason(error)}",
             "Save it with `torch.save(model.state_dict(), path)`.",
         ) from error
     for key in ("state_dict", "model"):

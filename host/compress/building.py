@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +60,25 @@ def _build(
     if known is not None and known.evaluated == min(evaluation_images, known.test_images):
         return known.artifact
     stages = _load_stages(progress)
-    manifest = _evaluate(planned, stages(planned, store, progress), store, evaluation_images)
+    with _naming(planned):
+        manifest = _evaluate(planned, stages(planned, store, progress), store, evaluation_images)
     write_manifest(store, manifest)
     return manifest.artifact
+
+
+@contextmanager
+def _naming(planned: PlannedVariant) -> Iterator[None]:
+    """Whichever stage fails, its error names the variant."""
+    name = f"{planned.recipe.name} {planned.label}"
+    try:
+        yield
+    except BuildError as error:
+        if name in error.message:
+            raise
+        raise BuildError(f"{name}: {error.message}", error.hint) from error
+    except MemoryError as error:
+        hint = "A smaller input in the recipe takes less."
+        raise BuildError(f"{name}: this machine's memory does not hold it: {error}", hint) from error
 
 
 def _load_stages(progress: Progress) -> type[Stages]:

@@ -15,6 +15,7 @@ from torch import nn
 from host.compress.data import Floats
 from host.compress.evaluation import run_images
 from host.compress.stripping import serialize_model, strip_model
+from host.compress.user_code import blame_code
 from host.errors import BuildError
 
 INPUT = "input"
@@ -38,7 +39,7 @@ def export_model(model: nn.Module, images: Floats, opset: int, label: str) -> on
 
 
 def _export(model: nn.Module, example: torch.Tensor, opset: int, label: str) -> onnx.ModelProto:
-    with _quiet_exporter():
+    with blame_code(f"{label}: torch's exporter cannot write it"), _quiet_exporter():
         program = torch.onnx.export(
             model,
             (example,),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from host.specs.artifact import Artifact, Blob, Tensor
 MOST_FEEDS = 8
 MOST_BYTES = 64 * 2**20
 """A board cycles through a few different feeds; large inputs get fewer of them."""
+LARGEST_FEED = 2**30
 
 RANDOM = {
     "float": np.float32,
@@ -49,7 +51,10 @@ def write_feeds(artifact: Artifact, batch: int, shapes: Mapping[str, tuple[int, 
 
 
 def _settle(tensor: Tensor, batch: int, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    asked = shape if shape is not None else (batch, *(extent or 0 for extent in tensor.shape[1:]))
+    open_ones = (batch, *(extent or 0 for extent in tensor.shape[1:]))[
+        : len(tensor.shape)
+    ]  # a scalar has none
+    asked = shape if shape is not None else open_ones
     settled = tuple(own or other for own, other in zip(tensor.shape, asked, strict=True))
     if 0 in settled:
         words = ",".join(str(extent or "?") for extent in settled)
@@ -79,12 +84,26 @@ def _make_random(
 
     Whole numbers are mostly indices, masks and lengths, and 0 and 1 are the ones that nearly all models take.
     """
-    if tensor.dtype not in RANDOM:
-        raise ModelError(f"{tensor.name!r} takes {tensor.dtype} values, which cannot be made up")
-    kind = np.dtype(RANDOM[tensor.dtype])
+    kind = _find_kind(tensor, shape)
     full = (_count_feeds(kind.itemsize * int(np.prod(shape))), *shape)
     if kind.kind == "f":
         return random.standard_normal(full).astype(kind)
     if kind == np.uint8:
         return random.integers(0, 256, full, dtype=np.uint8)
     return random.integers(0, 2, full).astype(kind)
+
+
+def check_inputs(inputs: Iterable[Tensor]) -> None:
+    """Raises ModelError where values for one of the inputs, whose extents are settled, cannot be made up."""
+    for tensor in inputs:
+        _find_kind(tensor, tuple(extent or 1 for extent in tensor.shape))
+
+
+def _find_kind(tensor: Tensor, shape: tuple[int, ...]) -> np.dtype[np.generic]:
+    if tensor.dtype not in RANDOM:
+        raise ModelError(f"{tensor.name!r} takes {tensor.dtype} values, which cannot be made up")
+    kind: np.dtype[np.generic] = np.dtype(RANDOM[tensor.dtype])
+    size = kind.itemsize * math.prod(shape)
+    if size > LARGEST_FEED:
+        raise ModelError(f"{tensor.name!r} would take {size / 2**30:,.1f} GiB; at most 1 GiB can be fed")
+    return kind

@@ -41,8 +41,9 @@ def count_parameters(model: onnx.ModelProto) -> Parameters:
     """
     total = nonzero = 0
     for tensor in _find_weights(model):
-        total += prod(tensor.dims)
-        nonzero += int(np.count_nonzero(numpy_helper.to_array(tensor)))
+        values = numpy_helper.to_array(tensor)
+        total += values.size
+        nonzero += int(np.count_nonzero(values))
     return Parameters(total, nonzero) if total else Parameters(None, None)
 
 
@@ -99,15 +100,18 @@ def count_macs(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) ->
 
 def _count_node(node: onnx.NodeProto, known: Mapping[str, tuple[int, ...]]) -> int | None:
     """Elements of the output times the products that each of them sums; None if a shape is unknown."""
+    weight_at = CONVOLUTIONS[node.op_type] if node.op_type in CONVOLUTIONS else PRODUCTS[node.op_type]
+    if not node.output or len(node.input) <= weight_at:
+        return None  # the runtime will say what is wrong with it
     made = known.get(node.output[0])
     if node.op_type in CONVOLUTIONS:
-        weight = known.get(node.input[CONVOLUTIONS[node.op_type]])
+        weight = known.get(node.input[weight_at])
         return None if made is None or weight is None else prod(made) * prod(weight[1:])
     left = known.get(node.input[0])
     if made is None or left is None:
         return None
     is_transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return prod(made) * left[0 if is_transposed else -1]
+    return prod(made) * left[0 if is_transposed else -1] if left else None
 
 
 def _infer_shapes(

@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
+from host.compress.feeds import check_inputs
 from host.compress.onnx_cost import count_macs, count_parameters, find_precision
 from host.compress.origins import hash_file
 from host.errors import ModelError
@@ -25,18 +26,24 @@ def read_onnx(path: Path, shapes: Shapes) -> Artifact:
     """What an ONNX file is. `shapes` settles, by input name, the extents that the file leaves open.
 
     A shape under the empty name is for the only input. Parameters and MACs are None where the file does not
-    tell them. Raises ModelError where the file is no ONNX, keeps its weights in other files, or has open
-    extents that `shapes` does not settle.
+    tell them. Raises ModelError where the file is no ONNX, keeps its weights in other files, has open
+    extents that `shapes` does not settle, or takes inputs that cannot be made up.
     """
     model = load_onnx(path)
     found = read_inputs(model, path)
+    if not found:
+        raise ModelError(f"{path}: has no inputs, and so nothing to be fed")
     if "" in shapes and len(found) == 1:
         shapes = {found[0].name: shapes[""]}
     _check_names(shapes, found, path)
     inputs = tuple(_settle(tensor, shapes.get(tensor.name)) for tensor in found)
     _check_settled(inputs, path)
+    check_inputs(inputs)
     settled = {tensor.name: tuple(extent or 0 for extent in tensor.shape) for tensor in inputs}
-    params = count_parameters(model)
+    try:
+        params = count_parameters(model)
+    except ValueError as error:
+        raise ModelError(f"{path}: one of its weights is damaged: {error}", _HOW_TO_EXPORT) from error
     sha256 = hash_file(path)
     return Artifact(
         model=path.stem,
@@ -110,6 +117,8 @@ def _read_input(value: onnx.ValueInfoProto, path: Path) -> Tensor:
         int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else None
         for dim in tensor.shape.dim
     )
+    if tensor.elem_type not in TensorProto.DataType.values():
+        raise ModelError(f"{path}: the input {value.name!r} has an element type that ONNX does not know")
     return Tensor(name=value.name, dtype=TensorProto.DataType.Name(tensor.elem_type).lower(), shape=extents)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from host.compress.user_code import blame_code
 from host.errors import BuildError
 from host.specs.variant import Prune
 
@@ -64,22 +65,23 @@ def _remove_channels(model: nn.Module, prune: Prune, example: torch.Tensor) -> f
     before = _count_channels(model, last)
     outputs = _count_outputs(model, example)
     norm = 1 if prune.criterion == "l1" else 2
-    pruner = torch_pruning.pruner.MagnitudePruner(
-        model,
-        example,
-        importance=torch_pruning.importance.MagnitudeImportance(p=norm),
-        global_pruning=prune.effective_scope == "global",
-        pruning_ratio=prune.sparsity,
-        round_to=prune.effective_round_to,
-        ignored_layers=[last],
-    )
-    pruner.step()
+    with blame_code("Torch-Pruning cannot remove channels of this model"):
+        pruner = torch_pruning.pruner.MagnitudePruner(
+            model,
+            example,
+            importance=torch_pruning.importance.MagnitudeImportance(p=norm),
+            global_pruning=prune.effective_scope == "global",
+            pruning_ratio=prune.sparsity,
+            round_to=prune.effective_round_to,
+            ignored_layers=[last],
+        )
+        pruner.step()
     _check_outputs(model, example, outputs)
     after = _count_channels(model, last)
     if after == before:
         raise BuildError(
             f"no channel was removed at sparsity {prune.sparsity:g} with round_to {prune.effective_round_to}",
-            "The layers are too narrow for it: lower round_to, or prune granularity: weight.",
+            "The layers are too narrow for it: lower sparsity or round_to, or prune granularity: weight.",
         )
     return 1 - after / before
 

@@ -18,7 +18,7 @@ from host.compress.export import export_model
 from host.compress.pruning import finish_pruning, prune_model
 from host.compress.quantization import check_agreement, count_lost_weights, pick_calibration, quantize_model
 from host.compress.stripping import serialize_model
-from host.compress.training import count_steps, fit
+from host.compress.training import check_outputs, count_steps, fit
 from host.errors import BuildError
 from host.plan import PlannedVariant, digest
 from host.progress import Progress
@@ -71,6 +71,7 @@ class Stages:
         model = load_model(self._recipe)
         training = self._recipe.training
         if training is None:
+            check_outputs(model, self.split.training)
             return model.eval()
         path = self._store.stage("trained", self._planned.prefix, ".pt")
         if path.is_file():

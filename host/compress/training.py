@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from host.compress.data import Images
+from host.compress.user_code import blame_code
 from host.errors import BuildError
 from host.progress import Tick
 from host.specs.recipe import Training
@@ -60,10 +61,10 @@ def fit(
 def _train(
     model: torch.nn.Module, images: Images, training: Training, epochs: int, learning_rate: float, tick: Tick
 ) -> None:
+    check_outputs(model, images)
     model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.from_numpy(images.x).to(memory_format=torch.channels_last)
     y = torch.from_numpy(images.y)
-    _check_outputs(model, x[:2], int(y.max()) + 1)
     bounds = _batch_bounds(len(images), training.batch_size)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -103,11 +104,13 @@ def _check_loss(loss: torch.Tensor, epoch: int) -> float:
     return value
 
 
-def _check_outputs(model: torch.nn.Module, x: torch.Tensor, classes: int) -> None:
+def check_outputs(model: torch.nn.Module, images: Images) -> None:
+    """Raises BuildError where the model does not take the images, or does not answer with class scores."""
+    classes = int(images.y.max()) + 1
     model.eval()
-    with torch.no_grad():
-        outputs = model(x)
-    model.train()
+    shape = list(images.x.shape[1:])
+    with torch.no_grad(), blame_code(f"the model does not run on the recipe's input {shape}"):
+        outputs = model(torch.from_numpy(images.x[:2]))
     if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or outputs.shape[1] < classes:
         found = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise BuildError(

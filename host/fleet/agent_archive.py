@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import io
+import secrets
 import zipfile
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
@@ -26,7 +27,7 @@ def build_agent(cache: Path) -> Blob:
     path = cache / "agents" / f"{sha256}.pyz"
     if not path.is_file() or path.stat().st_size != len(data):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")  # several boards are readied at once
         part.write_bytes(data)
         part.replace(path)
     return Blob(path=path, sha256=sha256, size=len(data))

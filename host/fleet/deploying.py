@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from device_agent import protocol
 from host.errors import BenchError, BuildError, DeviceError
-from host.fleet.journal import Sha256, ToldFailure
+from host.fleet.journal import Sha256, ToldFailure, escape_controls
 from host.fleet.probing import agent_argv, call_agent, describe_refusal
 from host.fleet.remote import Completed, Remote
+from host.fleet.ssh_intake import show_text
 from host.progress import Progress, Tick
 from host.specs.artifact import Blob
 from host.specs.device import Device
@@ -221,7 +222,7 @@ def _read_receipts(post: _Post, blobs: Sequence[Blob], completed: Completed) -> 
     refused = [receipt for receipt in receipts if receipt.error is not None]
     if refused and refused[0].error:
         raise _explain_refusal(post.device, refused[0].error)
-    said = completed.stderr.decode(errors="replace").strip()[-protocol.MAX_TEXT :]
+    said = show_text(completed.stderr)
     raise DeviceError(
         f"{post.device.name}: the board confirmed {len(receipts)} of {len(blobs)} files"
         f" and ended with exit code {completed.code}. {said}",
@@ -258,7 +259,7 @@ def _stale_blob(blob: Blob) -> BuildError:
 
 def _misunderstood(device: Device, word: str, error: ValidationError) -> DeviceError:
     fault = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])[:80]
+    where = escape_controls(".".join(str(part) for part in fault["loc"])[:80])
     return DeviceError(
         f"{device.name}: the agent's answer to `{word}` does not fit: {where}: {fault['msg'][:200]}",
         f"`bench devices probe {device.name}` sends the agent that belongs to this version of bench.",

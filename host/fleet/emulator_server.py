@@ -99,8 +99,13 @@ class Board:
         }
 
     def bind(self) -> None:
-        """Confine the calling process, and all that it starts, to the board's cores."""
+        """Confine the calling process, and all that it starts, to the board's cores.
+
+        Signals are what they are at a login: whoever started us may ignore some, as `nohup` does.
+        """
         os.sched_setaffinity(0, self.cores)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def find_interpreter() -> Path:

@@ -129,6 +129,14 @@ class Checker:
             self._take_once(event, f"round {event.round} of {event.task!r}")
         elif isinstance(event, Result):
             self._take_once(event, f"the result of {event.task!r}")
+            self._check_rounds(event)
+
+    def _check_rounds(self, event: Result) -> None:
+        """A result that is ok stands for every round."""
+        asked = [f"round {number} of {event.task!r}" for number in range(self.job.measure.rounds)]
+        missing = [name for name in asked if name not in self._taken]
+        if event.status == "ok" and missing:
+            raise self._refuse(event, f"{missing[0]} is missing")
 
     def _take_once(self, event: Event, name: str) -> None:
         if name in self._taken:

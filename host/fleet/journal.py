@@ -80,7 +80,6 @@ class JobTask(Record):
     feeds: Sha256
     evaluation: Sha256 | None = None
     reference: Sha256 | None = None
-    evaluation_batch: int = Field(64, ge=1)
     runtime: str
     provider: str
     threads: int | None

@@ -33,7 +33,7 @@ REQUIREMENTS = ("numpy", "onnxruntime", "psutil")
 
 _OFFLINE = re.compile(r"connection broken by|Failed to establish a new connection|name resolution|ProxyError")
 _NO_WHEEL = re.compile(r"No matching distribution found for ([A-Za-z0-9][A-Za-z0-9._-]*)")
-_LIBC_VERSION = re.compile(r"\d+\.\d+")
+_LIBC_VERSION = re.compile(r"\d+\.\d+(\..*)?")
 _ENTRY_POINTS = "bin"  # scripts whose first line names the host's interpreter
 _LEFT_OUT_SUFFIXES = (".pyc", ".pyi", ".pth")
 _OLDEST_GLIBC_MINOR = {"x86_64": 5, "i686": 5}  # PEP 513; every other architecture began with 2.17
@@ -88,7 +88,7 @@ def describe_target(facts: BoardFacts) -> Target:
             f"the board's Python is no CPython ({facts.implementation!r}): no runtime can be sent to it",
             "Name a CPython of the board with `python:` in devices.yaml.",
         )
-    if not _LIBC_VERSION.match(facts.libc.version):
+    if not _LIBC_VERSION.fullmatch(facts.libc.version):
         raise DeviceError(
             f"the board's C library is not known: {facts.libc.name} {facts.libc.version}",
             "Install the runtimes into an interpreter on the board and name it with `python:`.",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 from device_agent import protocol
 from host.errors import BenchError, BoardBusy, DeviceError
@@ -22,7 +22,13 @@ PUT_S = 60.0
 WITH_PACKAGES = frozenset({"probe", "runtimes", "start"})
 """Commands of the agent that look for runtimes, or start what does."""
 
-Word = Annotated[str, StringConstraints(max_length=200)]
+
+def _show(said: str) -> str:
+    """A board's text, which may hold half a surrogate pair or words for a terminal."""
+    return show_text(said.encode("utf-8", "replace"))
+
+
+Word = Annotated[str, StringConstraints(max_length=200), AfterValidator(_show)]
 Told = Annotated[Word, BeforeValidator(lambda found: "unknown" if found is None else found)]
 
 
@@ -54,7 +60,7 @@ class BoardFacts(Record):
 
     schema_version: int = Field(alias="schema")
     agent_version: Word
-    python: Word
+    python: Annotated[Word, StringConstraints(pattern=r"^\d+\.\d+\.")]
     implementation: Word | None
     machine: Word
     libc: Libc
@@ -129,7 +135,7 @@ def _read_object(text: bytes) -> dict[str, Any] | None:
 
 def describe_refusal(device: Device, kind: str, message: str) -> BenchError:
     """The error for what the agent refused, with what to do about it."""
-    name, said = device.name, show_text(message.encode())
+    name, said = device.name, _show(message)
     if kind == protocol.ERROR_LOCKED:
         return BoardBusy(
             f"{name}: another run measures: {said}", "Wait for its end, or end it where it runs."

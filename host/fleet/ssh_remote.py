@@ -83,7 +83,8 @@ class SshRemote:
                 if not data:
                     break
                 yield from lines.feed(intake.take())
-            code = self._find_status(channel, intake)
+            with Watch(self._link, idle_timeout):  # the output has ended; the status may never come
+                code = self._find_status(channel, intake)
             yield from lines.rest()
         return code
 

@@ -91,7 +91,7 @@ def parse_url(text: str) -> URL:
     example = "Name a database like sqlite:///results/boardbench.sqlite or postgresql+psycopg://host/bench."
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise LedgerError(f"{text!r} is no database URL", example) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise LedgerError(f"{text!r} keeps its data in memory only", example)
@@ -104,8 +104,14 @@ def open_engine(url: URL, patience_s: float) -> Engine:
     try:
         engine = create_engine(url, connect_args={"timeout": patience_s} if is_sqlite else {})
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        hint = "Install its driver beside boardbench, for example `pip install psycopg[binary]`."
+        hint = "Install its driver beside boardbench; `pip install psycopg[binary]` is that of PostgreSQL."
         raise LedgerError(f"no driver for {url.drivername!r}: {error}", hint) from error
+    except (ArgumentError, ValueError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        hint = "A SQLite file is sqlite:///relative/path or sqlite:////absolute/path."
+        raise LedgerError(
+            f"{url.render_as_string()!r} cannot be used: {reason}", hint if is_sqlite else None
+        ) from error
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
     return engine

@@ -124,7 +124,9 @@ class Ledger:
         if len(matching) == 1:
             return matching[0]
         if matching:
-            raise UsageError(f"{len(matching)} runs begin with {text!r}", f"They are {_name_some(matching)}.")
+            raise UsageError(
+                f"{len(matching)} runs begin with {text!r}", f"The newest are {_name_some(matching)}."
+            )
         raise unknown_name("run", text, [run.id for run in known], f"The newest are {_name_some(known)}.")
 
     def find_measured_run(self) -> RunRecord:
@@ -170,12 +172,6 @@ class Ledger:
         except ValueError as error:
             hint = "Measure it again; a copy of the file may still hold them."
             raise LedgerError(f"{self.where}: the samples of task {task} are damaged", hint) from error
-
-    def task_statuses(self, run_id: str) -> dict[str, str]:
-        """Task id to `ok` or `failed`, of every task of a run that has a result."""
-        table = schema.measurements
-        query = select(table.c.task, table.c.status).where(table.c.run == run_id)
-        return {row.task: row.status for row in self._fetch(query)}
 
     def _read_runs(self, run_id: str | None = None) -> list[RunRecord]:
         table = schema.runs

@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 SETTINGS = ("runtime", "provider", "threads", "batch", "run")
 """What may set rows of one variant on one device apart."""
 
+LONGEST_MESSAGE = 400
+
 
 class Group(NamedTuple):
     """The columns of one device under its heading."""
@@ -146,5 +148,10 @@ def _tell_failure(row: Row, apart: Sequence[str]) -> str:
     where = f"{clean_text(row['device'])}: {clean_text(row['variant'])}" + (
         f" ({settings})" if settings else ""
     )
-    message = clean_text(error["message"])
-    return f"{where}: {clean_text(error['kind'])}: {message if len(message) <= 300 else message[:299] + '…'}"
+    return f"{where}: {clean_text(error['kind'])}: {_shorten(clean_text(error['message']))}"
+
+
+def _shorten(message: str) -> str:
+    """A message of a few lines; of a longer one its beginning and its end, where runtimes tell the reason."""
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} … {message[-half:]}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 UNBOUND_WIDTH = 160
 """Columns of a table that no terminal shows, such as the log of a build."""
+LEAST_WIDTH = 40
+"""On a terminal that is narrower, lines break."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -50,7 +52,9 @@ def open_console(stream: TextIO) -> Console:
     from rich.console import Console
 
     is_bound = stream.isatty() or "COLUMNS" in os.environ
-    return Console(file=stream, width=None if is_bound else UNBOUND_WIDTH, highlight=False)
+    console = Console(file=stream, width=None if is_bound else UNBOUND_WIDTH, highlight=False)
+    console.width = max(console.width, LEAST_WIDTH)
+    return console
 
 
 def _write_parquet(rows: Rows, file: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from device_agent import protocol
 from host.specs.record import Record
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -27,7 +28,7 @@ class Measure(Record):
     preset: Literal["quick", "standard", "rigorous"] = "standard"
     rounds: int = Field(5, ge=1, le=1000)
     round_s: float = Field(3.0, gt=0, le=3600)
-    round_samples: int = Field(200, ge=1, le=1_000_000)
+    round_samples: int = Field(200, ge=1, le=protocol.MAX_ROUND_SAMPLES)
     warmup_s: float = Field(1.0, ge=0, le=600)
     warmup_inferences: int = Field(10, ge=1, le=100_000)
     warmup_cap_s: float = Field(30.0, gt=0, le=3600)

@@ -6,17 +6,21 @@ Lists under `variants` and `runtimes` are axes, and a sweep is their product.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from host.specs.measure import Measure, parse_measure
-from host.specs.reading import Faults, Loc, describe_faults, list_keys
+from host.specs.reading import Faults, Loc, describe_faults, format_path, list_keys
 from host.specs.record import Name, Record, matching
 from host.specs.variant import Variant
 
 R = TypeVar("R", bound=BaseModel)
+
+MOST_POINTS = 10_000
+"""A product of axes beyond this is a slip: nobody waits for so many measurements."""
 
 
 class DeviceChoice(Record):
@@ -101,12 +105,23 @@ def _parse_axes(raw: Any, kind: type[R], at: Loc, faults: list[str]) -> tuple[R,
         return ()
     records: dict[R, None] = {}
     for index, entry in enumerate(raw):
+        if (points := count_points(entry)) > MOST_POINTS:
+            where = format_path((*at, index))
+            faults.append(f"{where}: its lists span {points:,} {at[0]}, at most {MOST_POINTS:,} are allowed")
+            continue
         for point in expand_axes(entry):
             try:
                 records[kind.model_validate(point)] = None
             except ValidationError as error:
                 faults += describe_faults(error, point, (*at, index), list_keys(kind))
     return tuple(records)
+
+
+def count_points(node: Any) -> int:
+    """How many points `expand_axes` would give."""
+    if isinstance(node, list):
+        return sum(count_points(item) for item in node)
+    return math.prod(count_points(value) for value in node.values()) if isinstance(node, dict) else 1
 
 
 def expand_axes(node: Any) -> Iterator[Any]:

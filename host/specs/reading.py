@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -16,13 +15,28 @@ from host.errors import SpecError
 R = TypeVar("R", bound=BaseModel)
 Loc = tuple[int | str, ...]
 
+LARGEST_FILE = 2**20
+MOST_VALUES = 100_000
+"""Far more than any file of ours needs; YAML's aliases make a file of a few lines as large as one likes."""
+
+MERGE = "tag:yaml.org,2002:merge"
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's own loader keeps the last of two equal keys in silence; this one refuses the second."""
+    """YAML's own loader keeps the last of two equal keys in silence; this one refuses the second.
+
+    And it says where a value stands that looks like a date or a number and is none.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        for key_node in (key for key, _ in node.value if key.tag != MERGE):  # `<<` brings in other keys
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -36,27 +50,46 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_document(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds. Raises SpecError if it is unreadable or something else."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError as error:
-        raise SpecError(str(path), ["the file does not exist"]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(str(path), [f"cannot be read: {error}"]) from error
+        document = yaml.load(_read_text(path), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise SpecError(str(path), [_describe_yaml_error(error)]) from error
-    if _refers_to_itself(document):
-        raise SpecError(str(path), ["an alias refers to the node that it stands in"])
+    except RecursionError as error:
+        raise SpecError(str(path), ["is nested too deeply"]) from error
+    if _holds_too_much(document):
+        raise SpecError(str(path), [f"its aliases make it endless, or more than {MOST_VALUES:,} values"])
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
         raise SpecError(str(path), [f"expected a mapping of keys to values at the top, found {found}"])
     return document
 
 
-def _refers_to_itself(document: Any) -> bool:
+def _read_text(path: Path) -> str:
     try:
-        json.dumps(document, default=str, skipkeys=True)
-    except (ValueError, RecursionError):
-        return True
-    return False
+        if path.exists() and not path.is_file():
+            raise SpecError(str(path), ["is not a file"])
+        if path.stat().st_size > LARGEST_FILE:
+            raise SpecError(str(path), [f"is larger than {LARGEST_FILE // 2**20} MiB"])
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SpecError(str(path), ["the file does not exist"]) from error
+    except OSError as error:
+        raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(str(path), [f"is not text in UTF-8 (byte {error.start + 1})"]) from error
+
+
+def _holds_too_much(document: Any) -> bool:
+    """Whether a document is too large to be walked, followed through its aliases."""
+    waiting = [document]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return False
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return True
 
 
 def _describe_yaml_error(error: yaml.YAMLError) -> str:

@@ -66,7 +66,10 @@ class Training(Record):
 
 
 class Recipe(Record):
-    """One model: architecture, data, input, and either training or a checkpoint (or both, to train on)."""
+    """One model: architecture, data, input, and where its weights come from.
+
+    They are trained, or read from a checkpoint, or both; without either, the factory brings its own.
+    """
 
     name: Name
     architecture: Annotated[

@@ -1,0 +1,74 @@
+"""What a board is asked to measure, and what is said when it cannot be stopped."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from host import measuring
+from host.fleet.boards import Board
+from host.fleet.remote import Remote
+from host.ledger.store import Ledger
+from host.measuring import Errand, measure_errands, plan_errands
+from host.specs.artifact import Blob
+from tests.test_boards import make_board, make_plan
+from tests.test_collect import make_artifact
+from tests.tiny_plans import Watched
+
+PLAN = make_plan(batch=4)
+
+
+def make_errand(board: Board, cache: Path, attempt: str = "") -> Errand:
+    artifacts = {task.variant_id: make_artifact(None, 3, 8, 8) for task in PLAN.tasks}
+    (errand,) = plan_errands("r1", PLAN, PLAN.tasks, [board], artifacts, cache, attempt)
+    return errand
+
+
+def test_rounds_of_another_agent_or_other_packages_are_never_gone_on_with(tmp_path: Path) -> None:
+    board = make_board()
+    other = Blob(path=Path("other"), sha256="1" * 64, size=0)
+    runs = [
+        make_errand(board, tmp_path).job.run,
+        make_errand(board, tmp_path, attempt="again").job.run,
+        make_errand(replace(board, agent=other), tmp_path).job.run,
+        make_errand(replace(board, layer=other), tmp_path).job.run,
+    ]
+    assert len(set(runs)) == 4
+    assert make_errand(board, tmp_path).job.run == runs[0]
+
+
+class Deaf(Board):
+    """A board that takes a connection and then does nothing until `release` is set."""
+
+    release = threading.Event()
+
+    @contextmanager
+    def connect(self) -> Iterator[Remote]:
+        self.release.wait(60)
+        raise ConnectionError("released")
+        yield
+
+
+def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "STOP_SECONDS", 0.2)
+    plain = make_board()
+    deaf = Deaf(plain.device, plain.facts, plain.agent, plain.layer, plain.deployment)
+    progress = Watched()
+    interrupt = threading.Timer(0.3, _thread.interrupt_main)
+    interrupt.start()
+    try:
+        with (
+            Ledger.open(f"sqlite:///{tmp_path}/results.sqlite") as ledger,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            measure_errands([make_errand(deaf, tmp_path)], ledger, progress)
+    finally:
+        Deaf.release.set()
+        interrupt.join()
+    assert any("pi4 did not say that it stopped" in said for said in progress.said)
