@@ -81,7 +81,7 @@ def _remove_channels(model: nn.Module, prune: Prune, example: torch.Tensor) -> f
     if after == before:
         raise BuildError(
             f"no channel was removed at sparsity {prune.sparsity:g} with round_to {prune.effective_round_to}",
-            "The layers are too narrow for it: lower sparsity or round_to, or prune granularity: weight.",
+            "The layers are too narrow for it: lower round_to or the sparsity, or prune granularity: weight.",
         )
     return 1 - after / before
 
