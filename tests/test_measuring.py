@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from host import measuring
+from host.errors import DeviceError
 from host.fleet.boards import Board
+from host.fleet.journal import RunEnded, parse_event
 from host.fleet.remote import Remote
 from host.ledger.store import Ledger
-from host.measuring import Errand, measure_errands, plan_errands
+from host.measuring import Errand, check_end, measure_errands, plan_errands
 from host.specs.artifact import Blob
 from tests.test_boards import make_board, make_plan
 from tests.test_collect import make_artifact
@@ -72,3 +75,25 @@ def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest
         Deaf.release.set()
         interrupt.join()
     assert any("pi4 did not say that it stopped" in said for said in progress.said)
+
+
+def end(reason: str, error: dict[str, str] | None = None) -> RunEnded:
+    line = {"seq": 1, "wall": 1.8e9, "mono": 5.0, "event": "run-ended", "ok": 1, "failed": 0}
+    event = parse_event(json.dumps({**line, "reason": reason, "error": error}).encode())
+    assert isinstance(event, RunEnded)
+    return event
+
+
+def test_a_run_that_somebody_stopped_on_the_board_is_no_success() -> None:
+    with pytest.raises(DeviceError, match="pi4: the run was stopped on the board before all was measured"):
+        check_end(make_board().device, end("stopped"))
+
+
+def test_a_run_that_failed_on_the_board_says_why() -> None:
+    with pytest.raises(DeviceError, match="disk") as caught:
+        check_end(make_board().device, end("failed", {"kind": "no-space", "message": "no space left"}))
+    assert "pi4" in str(caught.value)
+
+
+def test_a_run_that_reached_its_end_is_fine() -> None:
+    check_end(make_board().device, end("completed"))

@@ -24,7 +24,6 @@ class RunRecord(Record):
     profile: str
     plan: dict[str, JsonValue] = Field(default_factory=dict)
     devices: dict[str, JsonValue] = Field(default_factory=dict)
-    options: dict[str, JsonValue] = Field(default_factory=dict)
     seed: int = 0
     status: Status = "running"
     started_at: datetime
