@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -50,11 +50,18 @@ def count_macs(model: nn.Module, example: torch.Tensor) -> int:
         nn.ConvTranspose3d,
         nn.Linear,
     )
-    hooks = [layer.register_forward_hook(add) for layer in model.modules() if isinstance(layer, counted)]
+    run_watched(model, (layer for layer in model.modules() if isinstance(layer, counted)), add, example)
+    return total
+
+
+def run_watched(
+    model: nn.Module, layers: Iterable[nn.Module], watch: Callable[..., None], example: torch.Tensor
+) -> None:
+    """Run the model once; `watch` is called with each of the layers that runs, its inputs and its output."""
+    hooks = [layer.register_forward_hook(watch) for layer in layers]
     try:
         with torch.no_grad():
             model.eval()(example)
     finally:
         for hook in hooks:
             hook.remove()
-    return total

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from host.compress.cost import run_watched
 from host.compress.user_code import blame_code
 from host.errors import BuildError
 from host.specs.variant import Prune
@@ -89,16 +90,8 @@ def _remove_channels(model: nn.Module, prune: Prune, example: torch.Tensor) -> f
 def find_output_layer(model: nn.Module, example: torch.Tensor) -> nn.Module:
     """The convolution or linear layer that runs last: it makes the outputs, which must all stay."""
     ran: list[nn.Module] = []
-    hooks = [
-        layer.register_forward_hook(lambda module, _inputs, _output: ran.append(module))
-        for layer in _prunable_layers(model)
-    ]
-    try:
-        with torch.no_grad():
-            model.eval()(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = _prunable_layers(model)
+    run_watched(model, layers, lambda layer, _inputs, _output: ran.append(layer), example)
     if not ran:
         raise BuildError("none of the model's convolution or linear layers runs")
     return ran[-1]
