@@ -82,7 +82,12 @@ def _resolve_choice(
     if name in emulated:
         return [Chosen(name=name, cpus=emulated[name])]
     if name not in registered:
-        raise unknown_name("device", name, [*registered, *emulated], "`bench devices add` registers one.")
+        raise unknown_name(
+            "device",
+            name,
+            [*registered, *emulated],
+            "`bench devices add` registers one, `bench devices emulate NAME up` starts an emulated one.",
+        )
     return [_chosen(registered[name])]
 
 
