@@ -15,13 +15,27 @@ _KIND_OF_ERRNO = {
 }
 
 
+_GAP = " … "
+
+
+def shorten_text(text: str) -> str:
+    """A text within the bound of the protocol: of a longer one its start and its end.
+
+    A runtime names the place first and the reason last, and between them it may print the whole graph.
+    """
+    if len(text) <= protocol.MAX_TEXT:
+        return text
+    half = (protocol.MAX_TEXT - len(_GAP)) // 2
+    return text[:half] + _GAP + text[-half:]
+
+
 class AgentFault(Exception):
     """What a command answers instead of its result: `{"error": {"kind", "message"}}`."""
 
     def __init__(self, kind: str, message: str, exit_code: int = protocol.EXIT_FAULT) -> None:
         super().__init__(message)
         self.kind = kind
-        self.message = message[: protocol.MAX_TEXT]
+        self.message = shorten_text(message)
         self.exit_code = exit_code
 
 

@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("inventory", _inventory, "which blobs and layers are here, asked on standard input")
     add("receive", _receive, "take blobs from standard input")
     add("unpack", _unpack, "turn a layer's archive into its folder").add_argument("sha256")
+    add("expand", _expand, "restore the model that a blob packs").add_argument("sha256")
     add("put-job", _put_job, "take a run's job from standard input").add_argument("run")
     add("start", _start, "measure, detached from this session").add_argument("run")
     added = add("run", _run, "measure in this process")
@@ -130,6 +131,12 @@ def _unpack(folder: WorkFolder, arguments: Any) -> int:
     from device_agent.store import unpack_layer
 
     return _say(unpack_layer(folder, arguments.sha256))
+
+
+def _expand(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.store import expand_blob
+
+    return _say(expand_blob(folder, arguments.sha256))
 
 
 def _put_job(folder: WorkFolder, arguments: Any) -> int:

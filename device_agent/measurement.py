@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional
 from device_agent import memory, protocol, timing
 from device_agent.environment import read_environment, read_versions, usable_cores
 from device_agent.evaluation import evaluate
+from device_agent.faults import shorten_text
 from device_agent.journal import pack_samples
 from device_agent.runtimes import onnxruntime
 from device_agent.runtimes.session import Runtime, RuntimeMissing
@@ -30,7 +31,7 @@ class TaskFailed(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        self.message = message[: protocol.MAX_TEXT]
+        self.message = shorten_text(message)
 
 
 class Measurement:

@@ -85,3 +85,49 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ROUND_SAMPLES = 400000
 MAX_TEXT = 4000  # characters of one error message or log tail
+
+# A packed model: see docs/packing.md. Integers are little-endian.
+PACKED_MAGIC = b"BBPK"
+PACKED_VERSION = 1
+PACKED_START = "<4sBI"  # magic, version, CRC-32 of all that follows
+PACKED_HEAD = "<32sQB"  # SHA-256 and size of the model, number of streams
+PACKED_STREAM = "<BBI"  # stream, coder, bytes of it in the file
+MAX_MODEL_BYTES = 2**31 - 1  # what protobuf allows, and so ONNX
+
+CODER_STORED = 0
+CODER_DEFLATE = 1  # without a header (RFC 1951)
+CODER_LZMA = 2
+LZMA1 = {
+    "lc": 0,
+    "lp": 0,
+    "pb": 0,
+    "dict_size": 1 << 20,
+}  # each byte by one model: an adaptive arithmetic coder
+
+STREAM_LAYOUT = 0
+STREAM_GRAPH = 1
+STREAM_MASKS = 2
+STREAM_GAPS = 3
+# Kinds of values, each by the first of its streams: one stream for each byte of an element.
+VALUES_NIBBLES = 4  # two elements in a byte, the first in its low half: -8..7 beside the fill
+VALUES_BYTES = 5
+VALUES_HALVES = 6
+VALUES_SCALES = 8
+VALUES_INTEGERS = 12  # of 32 bits; 0, -1, 1, -2 … are written as 0, 1, 2, 3 …
+VALUES_WORDS = 16
+VALUES_LONGS = 24
+VALUE_BYTES = {
+    VALUES_NIBBLES: 1,
+    VALUES_BYTES: 1,
+    VALUES_HALVES: 2,
+    VALUES_SCALES: 4,
+    VALUES_INTEGERS: 4,
+    VALUES_WORDS: 4,
+    VALUES_LONGS: 8,
+}
+
+# Where the elements of a tensor stand that are not the fill.
+INDEX_DENSE = 0
+INDEX_MASK = 1
+INDEX_GAPS = 2
+FILLS = (0, 0x80)  # by which a tensor of bytes is filled; all others by zeros

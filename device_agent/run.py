@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from device_agent import power, protocol
 from device_agent.environment import read_environment
-from device_agent.faults import describe_os_error
+from device_agent.faults import describe_os_error, shorten_text
 from device_agent.firmware import add_throttled, ask_throttled
 from device_agent.journal import Journal, read_known
 from device_agent.measurement import MEMORY_INFERENCES, TaskFailed
@@ -107,7 +107,7 @@ class Run:
             work()
         except TaskFailed as failure:
             self._opened = [one for one in self._opened if one.task is not task]
-            error = {"kind": failure.kind, "message": failure.message[: protocol.MAX_TEXT]}
+            error = {"kind": failure.kind, "message": shorten_text(failure.message)}
             self._statuses[task["task"]] = protocol.STATUS_FAILED
             self._say(protocol.EVENT_RESULT, task=task["task"], status=protocol.STATUS_FAILED, error=error)
 

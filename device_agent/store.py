@@ -7,9 +7,10 @@ import os
 import shutil
 import tarfile
 import time
-from typing import Any, BinaryIO, Callable, Dict, List, Optional
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Union
 
 from device_agent import protocol
+from device_agent.expanding import PackedModel
 from device_agent.faults import AgentFault, describe_os_error
 from device_agent.work_folder import WorkFolder, check_sha256, make_folder
 
@@ -93,7 +94,7 @@ class Frame:
         return chunk
 
 
-def receive_blob(path: str, sha256: str, size: int, offset: int, content: Frame) -> None:
+def receive_blob(path: str, sha256: str, size: int, offset: int, content: Union[Frame, PackedModel]) -> None:
     """Write one blob from `offset` on. Raises AgentFault where its content is not what it is named for."""
     file = None if _is_whole(path, size) else _open_part(path, size)
     if file is None:
@@ -161,6 +162,21 @@ def _hash_start(file: BinaryIO, offset: int) -> Any:
     while file.tell() < offset:
         digest.update(file.read(min(_CHUNK, offset - file.tell())))
     return digest
+
+
+def expand_blob(folder: WorkFolder, sha256: str) -> Dict[str, Any]:
+    """Restore the model that a received blob packs, as a blob of its own; the packed one goes either way."""
+    path = folder.blob(sha256)
+    if not os.path.isfile(path):
+        raise AgentFault(protocol.ERROR_MISSING, "the packed model is not on the board")
+    try:
+        with open(path, "rb") as file:
+            model = PackedModel(file.read())
+        receive_blob(folder.blob(model.sha256), model.sha256, model.size, 0, model)
+    finally:
+        if os.path.exists(path):  # else another host's call has just done the same
+            os.unlink(path)
+    return {"sha256": model.sha256, "size": model.size}
 
 
 def unpack_layer(folder: WorkFolder, sha256: str) -> Dict[str, Any]:

@@ -14,7 +14,7 @@ from host.fleet.boards import Board
 from host.fleet.journal import Event, Result, Round, decode_samples
 from host.plan import Task
 from host.specs.artifact import Artifact
-from host.specs.measurement import Measurement
+from host.specs.measurement import Failure, Measurement
 
 
 @dataclass(frozen=True)
@@ -50,48 +50,71 @@ class Collector:
 def describe_result(run: str, board: Board, task: Task, artifact: Artifact, result: Result) -> Measurement:
     """The measurement of one task: what was planned and built, and what the board found out."""
     return Measurement(
-        run=run,
-        task=task.id,
-        device=board.device.name,
-        board=board.facts.board,
-        is_emulated=board.device.is_emulated,
-        model=artifact.model,
-        variant=task.label,
-        variant_id=artifact.variant_id,
-        is_baseline=task.is_baseline,
-        model_sha256=artifact.blob.sha256,
-        runtime=task.runtime.name,
-        precision=artifact.precision,
-        batch=artifact.fixed_batch or task.runtime.batch,
-        sparsity=artifact.sparsity,
-        sparsity_target=artifact.sparsity_target,
-        params=artifact.params,
-        params_nonzero=artifact.params_nonzero,
-        macs=artifact.macs,
-        file_bytes=artifact.blob.size,
-        accuracy_host=artifact.accuracy,
-        flags=_collect_flags(board, result),
+        **_known_before(run, board, task, artifact),
+        flags=_collect_flags(board, result.measurement.flags if result.measurement else ()),
         status=result.status,
         error=result.error.model_dump() if result.error else None,
         **_told_by_board(task, result),
     )
 
 
-def _collect_flags(board: Board, result: Result) -> tuple[str, ...]:
+def describe_unfit(
+    run: str, board: Board, task: Task, artifact: Artifact, reason: str, at: datetime
+) -> Measurement:
+    """What is saved of a task whose variant is not worth measuring: all but what a board would tell."""
+    return Measurement(
+        **_known_before(run, board, task, artifact),
+        flags=_collect_flags(board),
+        status="unfit",
+        error=Failure(kind="unfit", message=reason),
+        **_asked(task),
+        started_at=at,
+    )
+
+
+def _known_before(run: str, board: Board, task: Task, artifact: Artifact) -> dict[str, Any]:
+    """What was planned and built."""
+    return {
+        "run": run,
+        "task": task.id,
+        "device": board.device.name,
+        "board": board.facts.board,
+        "is_emulated": board.device.is_emulated,
+        "model": artifact.model,
+        "variant": task.label,
+        "variant_id": artifact.variant_id,
+        "is_baseline": task.is_baseline,
+        "model_sha256": artifact.blob.sha256,
+        "runtime": task.runtime.name,
+        "precision": artifact.precision,
+        "batch": artifact.fixed_batch or task.runtime.batch,
+        "sparsity": artifact.sparsity,
+        "sparsity_target": artifact.sparsity_target,
+        "params": artifact.params,
+        "params_nonzero": artifact.params_nonzero,
+        "macs": artifact.macs,
+        "file_bytes": artifact.blob.size,
+        "gzip_bytes": artifact.gzip_bytes,
+        "packed_bytes": artifact.packed.size if artifact.packed else None,
+        "accuracy_host": artifact.accuracy,
+    }
+
+
+def _collect_flags(board: Board, told: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The board's flags, and that it is no real board: only the host knows that."""
-    told = result.measurement.flags if result.measurement else ()
     return (*told, "emulated") if board.device.is_emulated else told
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """The settings that were asked for, where no board tells which ones it took."""
+    return {"provider": task.runtime.provider, "threads": task.runtime.threads}
 
 
 def _told_by_board(task: Task, result: Result) -> dict[str, Any]:
     """What only the board knows; of a failed task it is little."""
     told = result.measurement
     if told is None:
-        return {
-            "provider": task.runtime.provider,
-            "threads": task.runtime.threads,
-            "started_at": datetime.fromtimestamp(result.wall, UTC),
-        }
+        return {**_asked(task), "started_at": datetime.fromtimestamp(result.wall, UTC)}
     return {
         "provider": told.provider,
         "threads": told.threads,

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from host.errors import BenchError
 from host.fleet.boards import Board, choose_devices
-from host.fleet.deploying import deploy
 from host.fleet.registry import load_devices
-from host.measuring import plan_errands
+from host.measuring import Errand, plan_errands, send_files
 from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
-from host.specs.artifact import Blob
 from host.specs.profile import Profile
 from host.specs.record import Record
 from host.suitability import check_suitability
@@ -42,23 +40,23 @@ def deploy_to_devices(
     choices = profile.devices if profile else ()
     chosen = choose_devices(choices, device_names, load_devices(workspace))
     boards, errors = ready_boards(chosen, workspace, progress)
-    errands = {}
+    errands: dict[str, Errand] = {}
     if profile is not None:
         plan = plan_profile(profile, list(boards), workspace, labels)
         for board in boards.values():
             check_suitability(plan, plan.tasks, board)
         artifacts = build_artifacts(plan, plan.tasks, workspace, progress)
         planned = plan_errands("deploy", plan, plan.tasks, list(boards.values()), artifacts, workspace.cache)
-        errands = {errand.board.device.name: errand.blobs for errand in planned}
-    return [_deploy(board, errands.get(name, ()), progress) for name, board in boards.items()], errors
+        errands = {errand.board.device.name: errand for errand in planned}
+    return [_deploy(board, errands.get(name), progress) for name, board in boards.items()], errors
 
 
-def _deploy(board: Board, blobs: Sequence[Blob], progress: Progress) -> Deployed:
-    """Send what is missing of `blobs`; what readying the board has sent is counted in."""
+def _deploy(board: Board, errand: Errand | None, progress: Progress) -> Deployed:
+    """Send what is missing of an errand's files; what readying the board has sent is counted in."""
     costs = [board.deployment]
-    if blobs:
+    if errand:
         with board.connect() as remote:
-            costs.append(deploy(remote, board.device, board.agent, blobs, board.layer, progress))
+            costs.append(send_files(errand, remote, progress))
     return Deployed(
         device=board.device.name,
         board=board.facts.board,

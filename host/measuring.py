@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import threading
 import time
@@ -18,10 +19,11 @@ from host.compress.feeds import write_feeds
 from host.crew import Crew, Ended, Said, Say
 from host.errors import BenchError, DeviceError, LedgerError
 from host.fleet.boards import Board
-from host.fleet.deploying import deploy
+from host.fleet.deploying import Deployment, deploy
 from host.fleet.following import follow_run, stop_run
 from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
 from host.fleet.probing import describe_refusal
+from host.fleet.remote import Remote
 from host.plan import Plan, Task, digest
 from host.progress import Progress, Tick
 from host.specs.artifact import Artifact, Blob
@@ -38,12 +40,14 @@ STOP_SECONDS = 15.0
 class Errand:
     """What one board has to do: the job that it gets, and the files that the job names.
 
-    `earlier_tasks` belong to the same run and have their results already.
+    `earlier_tasks` belong to the same run and have their results already. `packed` holds packed forms of
+    the files, by the SHA-256 of the file.
     """
 
     board: Board
     job: Job
     blobs: tuple[Blob, ...]
+    packed: Mapping[str, Blob]
     collector: Collector
     earlier_tasks: frozenset[str]
 
@@ -90,6 +94,7 @@ def _plan_errand(
 ) -> Errand:
     shapes = {file.id: file.shapes for file in plan.files}
     blobs: dict[str, Blob] = {}
+    packed: dict[str, Blob] = {}
     asked = []
     for task in tasks:
         artifact = artifacts[task.variant_id]
@@ -98,13 +103,15 @@ def _plan_errand(
         )
         needed = (artifact.blob, feeds, artifact.evaluation, artifact.reference)
         blobs |= {blob.sha256: blob for blob in needed if blob is not None}
+        if artifact.packed is not None:
+            packed[artifact.blob.sha256] = artifact.packed
         asked.append(_ask(task, artifact, feeds))
     layer = board.layer.sha256 if board.layer else None
     # Two devices may share one board, so its name decides too.
     journal = digest([board.device.name, attempt, board.agent.sha256, layer])[:8]
     job = Job(
         run=f"{run}.{journal}",
-        holder=f"{getpass.getuser()}@{socket.gethostname()}",
+        holder=name_holder(),
         seed=plan.seed,
         layer=layer,
         measure=plan.measure,
@@ -112,7 +119,16 @@ def _plan_errand(
     )
     collector = Collector(run, board, {task.id: task for task in tasks}, artifacts)
     earlier = {task.id for task in plan.tasks_of(board.device.name)} - {task.id for task in tasks}
-    return Errand(board, job, tuple(blobs.values()), collector, frozenset(earlier))
+    return Errand(board, job, tuple(blobs.values()), packed, collector, frozenset(earlier))
+
+
+def name_holder() -> str:
+    """Who measures, as others are told who find the board held; the number of a user who has no name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # as in a container that runs as any number
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
@@ -163,7 +179,7 @@ def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: S
     """Send one board its files and its job, and say every event of its journal."""
     board = errand.board
     with board.connect() as remote:
-        deploy(remote, board.device, board.agent, errand.blobs, board.layer, progress)
+        send_files(errand, remote, progress)
     ended = follow_run(
         board.connect,
         board.device,
@@ -176,6 +192,12 @@ def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: S
     )
     if not stopping.is_set():
         check_end(board.device, ended)
+
+
+def send_files(errand: Errand, remote: Remote, progress: Progress) -> Deployment:
+    """Send what the board does not have yet of what its job names."""
+    board = errand.board
+    return deploy(remote, board.device, board.agent, errand.blobs, board.layer, progress, errand.packed)
 
 
 def check_end(device: Device, ended: RunEnded) -> None:

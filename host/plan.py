@@ -18,7 +18,7 @@ from host.specs.record import Record
 from host.specs.variant import Variant
 from host.workspace import unknown_name
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the builder changes what it writes, so that cached variants are built anew."""
 
 
@@ -154,9 +154,10 @@ def plan_file(
 
 
 def _plan_variant(recipe: Recipe, variant: Variant, origin: Any) -> PlannedVariant:
-    told = recipe.model_dump(mode="json", exclude={"name", "description"})
+    # Without defaults, so that a setting that is new in a later version leaves old builds their names.
+    told = recipe.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
     prefix = digest({"format": FORMAT, "recipe": told, "origin": origin})
-    own = digest({"prefix": prefix, "variant": variant.model_dump(mode="json")})
+    own = digest({"prefix": prefix, "variant": variant.model_dump(mode="json", exclude_defaults=True)})
     return PlannedVariant(id=own, prefix=prefix, label=variant.label, recipe=recipe, variant=variant)
 
 

@@ -59,12 +59,12 @@ def ready_boards(
 
 
 def build_artifacts(
-    plan: Plan, tasks: Sequence[Task], workspace: Workspace, progress: Progress
+    plan: Plan, tasks: Sequence[Task], workspace: Workspace, progress: Progress, jobs: int = 1
 ) -> dict[str, Artifact]:
-    """Variant id to its file, for every variant that a task still needs."""
+    """Variant id to its file, for every variant that a task still needs; `jobs` are built at once."""
     wanted = {task.variant_id for task in tasks}
     planned = [item for item in plan.variants if item.id in wanted]
-    built = build_variants(planned, workspace.cache, plan.measure.evaluation_images, progress)
+    built = build_variants(planned, workspace.cache, plan.measure.evaluation_images, progress, jobs=jobs)
     artifacts = {artifact.variant_id: artifact for artifact in built}
     for file in plan.files:
         artifacts[file.id] = read_onnx(file.path, file.shapes)

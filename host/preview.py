@@ -88,12 +88,24 @@ def _preview_variant(planned: PlannedVariant, workspace: Workspace) -> VariantPr
 
 
 def _epochs_of(planned: PlannedVariant) -> int:
+    return _pruning_epochs(planned) + _quantizing_epochs(planned)
+
+
+def _pruning_epochs(planned: PlannedVariant) -> int:
+    """Every step of pruning is followed by its fine-tuning; one that is rolled back ends them early."""
     prune = planned.variant.prune
-    return prune.finetune.epochs if prune is not None and prune.finetune is not None else 0
+    return (
+        prune.finetune.epochs * (prune.steps or 1) if prune is not None and prune.finetune is not None else 0
+    )
+
+
+def _quantizing_epochs(planned: PlannedVariant) -> int:
+    quantize = planned.variant.quantize
+    return quantize.finetune.epochs if quantize is not None and quantize.finetune is not None else 0
 
 
 def _count_epochs(missing: Sequence[PlannedVariant]) -> int:
-    """Epochs to train: those of each recipe once, and of each pruning once, whatever is quantized from it."""
+    """Epochs to train: those of each recipe once, of each pruning once, and of each quantization."""
     trained = {item.prefix: item.recipe.training.epochs if item.recipe.training else 0 for item in missing}
-    pruned = {(item.prefix, item.variant.prune): _epochs_of(item) for item in missing}
-    return sum(trained.values()) + sum(pruned.values())
+    pruned = {(item.prefix, item.variant.prune): _pruning_epochs(item) for item in missing}
+    return sum(trained.values()) + sum(pruned.values()) + sum(_quantizing_epochs(item) for item in missing)

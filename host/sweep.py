@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from host.collect import describe_unfit
 from host.compress.onnx_files import read_onnx
 from host.errors import BenchError, Interrupted, UsageError
-from host.fleet.boards import Chosen, choose_devices
+from host.fitness import find_unfit
+from host.fleet.boards import Board, Chosen, choose_devices
 from host.fleet.registry import load_devices
 from host.ledger.records import RunRecord
 from host.ledger.store import Ledger
@@ -19,36 +21,53 @@ from host.measuring import measure_errands, plan_errands
 from host.plan import Plan, Task, digest, plan_file
 from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
+from host.specs.artifact import Artifact
 from host.specs.measure import Measure
-from host.specs.profile import Profile, RuntimeSettings
-from host.suitability import check_suitability
+from host.specs.profile import Limits, Profile, RuntimeSettings
+from host.suitability import Unsuitable, split_suitable
 from host.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sweep happens: its workspace, the store of results, and who watches."""
+    """Where a sweep happens: its workspace, the store of results, who watches; `jobs` build at once."""
 
     workspace: Workspace
     ledger: Ledger
     progress: Progress
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. `errors` are those of devices that could not be used, or not to the end."""
+    """What a run came to. `errors` are those of devices that could not be used, or not to the end.
+
+    `unfit` counts the tasks that were left out because their variants are not accurate enough.
+    """
 
     run: str
     measured: int
     failed: int
+    unfit: int
     errors: Mapping[str, BenchError]
 
 
-def sweep(profile: Profile, device_names: Sequence[str], place: Place, labels: Sequence[str] = ()) -> Outcome:
-    """Measure the variants of a profile, or those with these labels, on every device that it asks for."""
+def sweep(
+    profile: Profile,
+    device_names: Sequence[str],
+    place: Place,
+    labels: Sequence[str] = (),
+    *,
+    measure_unfit: bool = False,
+) -> Outcome:
+    """Measure the variants of a profile, or those with these labels, on every device that it asks for.
+
+    Variants below its `min_accuracy` are built, and then left out unless `measure_unfit`.
+    """
     devices = choose_devices(profile.devices, device_names, load_devices(place.workspace))
     plan = plan_profile(profile, [device.name for device in devices], place.workspace, labels)
-    return carry_out(open_run(plan, devices, place), place)
+    record = open_run(plan, devices, place, limits=profile.limits, measure_unfit=measure_unfit)
+    return carry_out(record, place)
 
 
 def run_file(
@@ -66,15 +85,26 @@ def run_file(
     return carry_out(open_run(plan, devices, place), place)
 
 
-def resume(text: str, place: Place) -> Outcome:
-    """Measure what an interrupted run has left. Raises UsageError where nothing is left."""
-    record = place.ledger.find_run(text)
+def resume(text: str, place: Place, *, measure_unfit: bool = False) -> Outcome:
+    """Measure what an interrupted run has left; with `measure_unfit` what it left out, too.
+
+    Raises UsageError where nothing is left.
+    """
+    found = place.ledger.find_run(text)
+    record = found.model_copy(update={"measures_unfit": found.measures_unfit or measure_unfit})
     if not find_outstanding(record, place.ledger).tasks:
         raise UsageError(f"run {record.id} is complete", f"`bench results --run {record.id}` shows it.")
     return carry_out(record, place)
 
 
-def open_run(plan: Plan, devices: Sequence[Chosen], place: Place) -> RunRecord:
+def open_run(
+    plan: Plan,
+    devices: Sequence[Chosen],
+    place: Place,
+    *,
+    limits: Limits | None = None,
+    measure_unfit: bool = False,
+) -> RunRecord:
     """A new run in the store, so that whatever stops it later, it can be resumed."""
     started = datetime.now(UTC)
     record = RunRecord(
@@ -83,6 +113,8 @@ def open_run(plan: Plan, devices: Sequence[Chosen], place: Place) -> RunRecord:
         plan=plan.model_dump(mode="json"),
         devices={device.name: device.cpus for device in devices},
         seed=plan.seed,
+        limits=limits,
+        measures_unfit=measure_unfit,
         started_at=started,
     )
     place.ledger.start_run(record)
@@ -91,27 +123,61 @@ def open_run(plan: Plan, devices: Sequence[Chosen], place: Place) -> RunRecord:
 
 
 def carry_out(record: RunRecord, place: Place) -> Outcome:
-    """Ready the boards, build what they will run, measure it, and close the run."""
+    """Ready the boards, build what they will run, measure what is fit, and close the run."""
     plan = Plan.model_validate(record.plan)
     with closing_run(record.id, place.ledger):
         left = find_outstanding(record, place.ledger)
-        boards, errors = ready_boards(find_chosen(record, left.tasks), place.workspace, place.progress)
+        ready, errors = ready_boards(find_chosen(record, left.tasks), place.workspace, place.progress)
+        boards, misfits = split_suitable(plan, left.tasks, ready)
+        hold_unsuitable(misfits, boards or errors, place.progress)
         tasks = [task for task in left.tasks if task.device in boards]
-        for board in boards.values():
-            check_suitability(plan, tasks, board)
-        artifacts = build_artifacts(plan, tasks, place.workspace, place.progress)
+        artifacts = build_artifacts(plan, tasks, place.workspace, place.progress, place.jobs)
+        fit = set_unfit_aside(record, tasks, boards, artifacts, place)
         errands = plan_errands(
-            record.id, plan, tasks, [*boards.values()], artifacts, place.workspace.cache, left.attempt
+            record.id, plan, fit, [*boards.values()], artifacts, place.workspace.cache, left.attempt
         )
         tally = measure_errands(errands, place.ledger, place.progress)
-        is_complete = not errors and not tally.errors
-        place.ledger.finish_run(record.id, "completed" if is_complete else "failed", datetime.now(UTC))
-    return Outcome(record.id, tally.measured, tally.failed, {**errors, **tally.errors})
+        errors = {**errors, **misfits, **tally.errors}
+        place.ledger.finish_run(record.id, "failed" if errors else "completed", datetime.now(UTC))
+    return Outcome(record.id, tally.measured, tally.failed, len(tasks) - len(fit), errors)
+
+
+def hold_unsuitable(misfits: Mapping[str, Unsuitable], others: Collection[str], progress: Progress) -> None:
+    """Say which boards cannot run what is asked of them; without `others`, raise the first error."""
+    if misfits and not others:
+        raise next(iter(misfits.values()))
+    for error in misfits.values():
+        progress.say(f"{error.message}; the other devices go on")
+
+
+def set_unfit_aside(
+    record: RunRecord,
+    tasks: Sequence[Task],
+    boards: Mapping[str, Board],
+    artifacts: Mapping[str, Artifact],
+    place: Place,
+) -> list[Task]:
+    """The tasks to measure; of the others it is said, and saved, why no board spends time on them."""
+    unfit = {} if record.measures_unfit else find_unfit(tasks, artifacts, record.limits)
+    models = {task.model for task in tasks}
+    for task in {task.variant_id: task for task in tasks if task.variant_id in unfit}.values():
+        name = task.label if len(models) == 1 else f"{task.model} {task.label}"
+        reason = unfit[task.variant_id]
+        place.progress.say(f"{name}: unfit, {reason}; not measured (--measure-unfit measures it)")
+    now = datetime.now(UTC)
+    for task in tasks:
+        if task.variant_id in unfit:
+            artifact, reason = artifacts[task.variant_id], unfit[task.variant_id]
+            place.ledger.save(describe_unfit(record.id, boards[task.device], task, artifact, reason, now), ())
+    return [task for task in tasks if task.variant_id not in unfit]
 
 
 @contextmanager
 def closing_run(run: str, ledger: Ledger) -> Iterator[None]:
-    """Mark a run that does not reach its end, and say how to go on with it."""
+    """Mark a run that does not reach its end, and say how to go on with it.
+
+    One that no board can run, and so has not measured anything, is forgotten: to resume it is of no use.
+    """
     ledger.finish_run(run, "running")
     try:
         yield
@@ -121,8 +187,10 @@ def closing_run(run: str, ledger: Ledger) -> Iterator[None]:
             f"run {run} is interrupted; what was measured is saved",
             f"The rest: bench sweep --resume {run}",
         ) from interrupt
-    except BaseException:
+    except BaseException as error:
         ledger.finish_run(run, "failed", datetime.now(UTC))
+        if isinstance(error, Unsuitable):
+            ledger.forget_run(run)
         raise
 
 
@@ -138,9 +206,13 @@ class Outstanding:
 
 
 def find_outstanding(record: RunRecord, ledger: Ledger) -> Outstanding:
-    """What a run has left: tasks without any result or, where there is none, those that failed."""
+    """What a run has left: tasks without any result or, where there is none, those that failed.
+
+    Where the run measures unfit variants, it is without a result of those that it left out before.
+    """
     tasks = Plan.model_validate(record.plan).tasks
-    measured = {found.task: found for found in ledger.measurements(record.id)}
+    found = ledger.measurements(record.id)
+    measured = {one.task: one for one in found if one.status != "unfit" or not record.measures_unfit}
     unmeasured = [task for task in tasks if task.id not in measured]
     if unmeasured:
         return Outstanding(unmeasured, "")

@@ -85,6 +85,14 @@ def make_failure(task: str, message: str, **changes: Any) -> Measurement:
     return make_measurement(task, **failed | changes)
 
 
+def make_unfit(task: str, **changes: Any) -> Measurement:
+    """A variant that was not accurate enough to be measured."""
+    own = {"variant": "channel-70", "variant_id": "id-channel-70", "accuracy_host": 0.831}
+    message = "83.1 % on the host is below min_accuracy 90 %"
+    unfit = {"status": "unfit", "error": Failure(kind="unfit", message=message), "accuracy_device": None}
+    return make_measurement(task, **own | unfit | changes)
+
+
 def make_sweep(device: str = "pi4", slowdown: float = 1.0, **changes: Any) -> list[tuple[Measurement, float]]:
     """Three variants on one device, to be given to `make_rows`."""
     told = []

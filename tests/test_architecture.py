@@ -27,6 +27,10 @@ ROOMS = {
     "sqlalchemy": "host/ledger",
     "pandas": "host/ledger",
     "rich": "host/report",
+    "jinja2": "host/report",
+    "joblib": "host/compress/parallel.py",
+    "distributed": "host/compress/parallel.py",
+    "safetensors": "host/compress",
 }
 ON_THE_BOARD_ONLY_INSIDE_FUNCTIONS = {"numpy", "onnxruntime", "psutil"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
@@ -122,6 +126,8 @@ def test_help_imports_nothing_heavy() -> None:
         "sqlalchemy",
         "paramiko",
         "rich",
+        "jinja2",
+        "PIL",
         "onnx",
         "onnxruntime",
         "pydantic",

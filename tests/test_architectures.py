@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from host.compress.architectures import load_model
@@ -58,7 +59,7 @@ def test_the_path_of_imports_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_a_checkpoints_weights_are_the_models(tmp_path: Path, wrap: Any, prefix: str) -> None:
     trained = make_tiny()
     state = {f"{prefix}{name}": value for name, value in trained.state_dict().items()}
@@ -66,19 +67,103 @@ def test_a_checkpoints_weights_are_the_models(tmp_path: Path, wrap: Any, prefix:
     assert equal(load_model(make_recipe(checkpoint=str(tmp_path / "weights.pt"))), trained)
 
 
-def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
+def test_a_safetensors_file_is_a_checkpoint(tmp_path: Path) -> None:
+    trained = make_tiny()
+    safetensors.torch.save_file(trained.state_dict(), tmp_path / "weights.safetensors")
+    assert equal(load_model(make_recipe(checkpoint=str(tmp_path / "weights.safetensors"))), trained)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, -1])
+def test_a_truncated_safetensors_file_is_an_error(tmp_path: Path, kept: int) -> None:
+    whole = safetensors.torch.save(make_tiny().state_dict())
+    (tmp_path / "weights.safetensors").write_bytes(whole[:kept])
+    with pytest.raises(BuildError, match=r"weights\.safetensors: cannot be read as safetensors"):
+        load_model(make_recipe(checkpoint=str(tmp_path / "weights.safetensors")))
+
+
+def test_a_pickled_model_is_refused_with_a_word_on_how_to_allow_it(tmp_path: Path) -> None:
     torch.save(make_tiny(), tmp_path / "model.pt")
     with pytest.raises(BuildError, match="cannot be read as a state dict") as caught:
         load_model(make_recipe(checkpoint=str(tmp_path / "model.pt")))
     assert "state_dict()" in str(caught.value.hint)
-    assert "weights_only" not in caught.value.message  # torch's advice is to run the code after all
+    assert "allow_pickle: true" in str(caught.value.hint)
+    for advice in ("weights_only", "add_safe_globals"):  # torch's own is to run the code after all
+        assert advice not in caught.value.message
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"model": model, "epoch": 3}])
+def test_a_pickled_model_that_is_allowed_gives_its_weights(tmp_path: Path, wrap: Any) -> None:
+    trained = make_tiny()
+    torch.save(wrap(trained), tmp_path / "model.pt")
+    assert equal(load_model(make_recipe(checkpoint=str(tmp_path / "model.pt"), allow_pickle=True)), trained)
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise ZeroDivisionError('sprung')",)
+
+
+def test_code_in_a_checkpoint_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
+    torch.save({"layer": Trap()}, tmp_path / "weights.pt")
+    with pytest.raises(BuildError, match="cannot be read as a state dict"):
+        load_model(make_recipe(checkpoint=str(tmp_path / "weights.pt")))
+    with pytest.raises(BuildError, match=r"weights\.pt: the code in it failed: ZeroDivisionError: sprung"):
+        load_model(make_recipe(checkpoint=str(tmp_path / "weights.pt"), allow_pickle=True))
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"layer": "no tensor"}, torch.zeros(3)])
+def test_a_file_that_holds_something_else_is_an_error(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    for key in ("checkpoint", "pretrained"):
+        with pytest.raises(BuildError, match=r"weights\.pt"):
+            load_model(make_recipe(**{key: str(tmp_path / "weights.pt")}))
+
+
+def test_a_pretrained_model_of_other_classes_gives_all_but_its_classifier(tmp_path: Path) -> None:
+    other = make_tiny(classes=7)
+    torch.save(other.state_dict(), tmp_path / "weights.pt")
+    fresh = load_model(make_recipe())
+    model = load_model(make_recipe(pretrained=str(tmp_path / "weights.pt")))
+    taken, own, wanted = (part.state_dict() for part in (model, fresh, other))
+    assert len(taken) == 14
+    for name, value in taken.items():
+        source = own if name.startswith("8.") else wanted
+        assert torch.equal(value, source[name]), name
+
+
+def test_pretrained_weights_of_another_width_are_an_error_that_names_a_missing_one(tmp_path: Path) -> None:
+    torch.save(make_tiny(width=4).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(BuildError, match=r"has 1 of the 8 parameters .* no 0\.weight \[16, 1, 3, 3\] in it"):
+        load_model(make_recipe(pretrained=str(tmp_path / "weights.pt")))
+
+
+def test_pretrained_weights_of_torchvision_are_loaded_or_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = load_torchvision().models
+    kind = models.get_model_weights("mobilenet_v2")
+    recipe = make_recipe(
+        architecture="torchvision:mobilenet_v2", arguments={"num_classes": 7}, pretrained="torchvision"
+    )
+    theirs = models.mobilenet_v2().state_dict()
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, check_hash: theirs)
+    assert torch.equal(load_model(recipe).state_dict()["features.0.0.weight"], theirs["features.0.0.weight"])
+
+    def fail(self: Any, check_hash: bool) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(kind, "get_state_dict", fail)
+    with pytest.raises(BuildError, match="cannot be loaded: no route to host") as caught:
+        load_model(recipe)
+    assert "pretrained: FILE" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(50)])
 def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pt").write_bytes(content)
-    with pytest.raises(BuildError, match=r"weights\.pt: cannot be read"):
+    with pytest.raises(BuildError, match=r"weights\.pt: cannot be read") as caught:
         load_model(make_recipe(checkpoint=str(tmp_path / "weights.pt")))
+    assert "allow_pickle" not in str(caught.value.hint)  # it would not help
 
 
 def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from threading import Event, Thread
@@ -16,9 +18,10 @@ import pytest
 
 from host.compress.building import build_variants, is_built, load_artifact
 from host.compress.onnx_cost import count_macs, count_parameters
+from host.compress.weight_packing import unpack_model
 from host.errors import BuildError
 from host.plan import PlannedVariant
-from host.progress import Silent
+from host.progress import Silent, Tick
 from host.specs.artifact import Artifact
 from tests.tiny_plans import CHANNEL, DENSE, INT8, WEIGHT, Watched, make_recipe, plan_variants
 
@@ -199,7 +202,7 @@ def test_another_number_of_evaluation_images_builds_nothing_again(
 ) -> None:
     progress = Watched()
     (artifact,) = build_variants(built.planned[:1], built.cache, 50, progress)
-    assert progress.tracked == []
+    assert progress.tracked == ["evaluating tiny dense"]
     assert artifact.evaluation is not None
     assert len(np.load(artifact.evaluation.path)["y"]) == 50
     (whole,) = build_variants(built.planned[:1], built.cache, 10_000, progress)
@@ -234,7 +237,7 @@ def test_two_builds_in_different_folders_have_equal_bytes(built: Built, tmp_path
         assert one.model_dump(exclude=PATHS) == other.model_dump(exclude=PATHS)
 
 
-PATHS: Any = {"blob": {"path"}, "evaluation": {"path"}, "reference": {"path"}}
+PATHS: Any = {"blob": {"path"}, "packed": {"path"}, "evaluation": {"path"}, "reference": {"path"}}
 
 
 @pytest.mark.parametrize("stage", ["fine-tuning", "exporting tiny channel", "quantizing"])
@@ -246,11 +249,48 @@ def test_an_interrupted_build_goes_on_after_the_last_finished_stage(tmp_path: Pa
         build_variants(planned, tmp_path, 10, before)
     assert not is_built(planned[0], tmp_path)
     build_variants(planned, tmp_path, 10, after)
-    order = ["training tiny", "fine-tuning", "exporting", "quantizing"]
+    order = ["training tiny", "fine-tuning", "exporting", "quantizing", "packing", "evaluating"]
     told = [description.split()[0] for description in before.tracked + after.tracked]
     assert told == [name.split()[0] for name in order]
     assert after.tracked[0].startswith(stage)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.partial")]
+
+
+def test_a_training_that_was_killed_goes_on_at_its_last_epoch(tmp_path: Path) -> None:
+    class Broken(Watched):
+        @contextmanager
+        def track(self, description: str, total: float | None = None) -> Iterator[Tick]:
+            with super().track(description, total) as tick:
+
+                def stop(advance: float = 1, note: str = "") -> None:
+                    tick(advance, note)
+                    if note.startswith("epoch 3/3"):
+                        raise KeyboardInterrupt
+
+                yield stop
+
+    planned = plan_variants(make_recipe(), DENSE)
+    with pytest.raises(KeyboardInterrupt):
+        build_variants(planned, tmp_path / "cut", 10, Broken())
+    progress = Watched()
+    (resumed,) = build_variants(planned, tmp_path / "cut", 10, progress)
+    assert progress.done[0] == 3 * 45
+    (whole,) = build_variants(planned, tmp_path / "whole", 10, Silent())
+    assert resumed.blob.sha256 == whole.blob.sha256
+
+
+def test_three_sizes_stand_side_by_side(built: Built) -> None:
+    for artifact in built.artifacts:
+        assert artifact.gzip_bytes is not None
+        assert artifact.packed is not None
+        assert artifact.packed_parts is not None
+        assert sum(artifact.packed_parts.model_dump().values()) == artifact.packed.size
+        assert unpack_model(artifact.packed.path.read_bytes()) == artifact.blob.path.read_bytes()
+    dense, masked = built.by_label["dense"], built.by_label["weight-l1-50"]
+    assert masked.blob.size == pytest.approx(dense.blob.size, rel=0.001)
+    assert dense.packed is not None
+    assert masked.packed is not None
+    assert masked.packed.size < 0.7 * dense.packed.size
 
 
 def test_a_build_waits_for_another_one_of_the_same_cache(built: Built) -> None:

@@ -6,12 +6,13 @@ from array import array
 from pathlib import Path
 
 from device_agent.journal import pack_samples
-from host.collect import Collector
+from host.collect import Collector, describe_unfit
 from host.fleet.journal import Event, parse_event
 from host.plan import Task
 from host.specs.artifact import Artifact, Blob, Tensor
 from host.specs.device import Emulation
 from host.specs.profile import RuntimeSettings
+from tests.made_results import START
 from tests.test_boards import make_board
 
 SHA = "a" * 64
@@ -101,6 +102,26 @@ def test_a_failed_task_keeps_what_was_planned_and_says_why() -> None:
     assert collected.measurement.error.kind == "memory"
     assert collected.measurement.params == 10
     assert collected.measurement.load_ms is None
+
+
+def test_sizes_are_those_of_the_artifact() -> None:
+    collector = make_collector()
+    collected = collector.take(tell("result", status="ok", measurement=MEASURED))
+    assert collected is not None
+    assert (collected.measurement.gzip_bytes, collected.measurement.packed_bytes) == (None, None)
+    packed = Blob(path=Path("m.pack"), sha256=SHA, size=3)
+    artifact = make_artifact(1, 3, 8, 8).model_copy(update={"gzip_bytes": 5, "packed": packed})
+    unfit = describe_unfit("r1", make_board(), TASK, artifact, "too bad", START)
+    assert (unfit.file_bytes, unfit.gzip_bytes, unfit.packed_bytes) == (7, 5, 3)
+
+
+def test_what_is_not_measured_keeps_all_that_is_known_without_a_board() -> None:
+    board = make_collector(is_emulated=True).board
+    unfit = describe_unfit("r1", board, TASK, make_artifact(None, 3, 8, 8), "too bad", START)
+    assert (unfit.status, unfit.accuracy_host, unfit.params) == ("unfit", 0.9, 10)
+    assert unfit.error is not None
+    assert (unfit.error.kind, unfit.error.message) == ("unfit", "too bad")
+    assert (unfit.flags, unfit.load_ms, unfit.accuracy_device) == (("emulated",), None, None)
 
 
 def test_whatever_an_emulated_board_measures_is_flagged() -> None:

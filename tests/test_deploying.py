@@ -8,15 +8,16 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from device_agent import protocol
+from host.compress.weight_packing import pack_model
 from host.errors import BuildError, DeviceError, LinkLost
 from host.fleet.agent_archive import build_agent
-from host.fleet.deploying import SPARE_BYTES, Deployment, deploy
+from host.fleet.deploying import NOTHING_PACKED, SPARE_BYTES, Deployment, deploy
 from host.fleet.probing import bootstrap_agent
 from host.fleet.remote import Completed, Remote
 from host.fleet.ssh import open_ssh
@@ -59,9 +60,13 @@ class Bench:
         bootstrap_agent(self.remote, DEVICE, self.agent)
 
     def deploy(
-        self, blobs: Sequence[Blob] = (), layer: Blob | None = None, remote: Remote | None = None
+        self,
+        blobs: Sequence[Blob] = (),
+        layer: Blob | None = None,
+        remote: Remote | None = None,
+        packed: Mapping[str, Blob] = NOTHING_PACKED,
     ) -> Deployment:
-        return deploy(remote or self.remote, DEVICE, self.agent, blobs, layer, Silent())
+        return deploy(remote or self.remote, DEVICE, self.agent, blobs, layer, Silent(), packed)
 
     def blob(self, content: bytes) -> Blob:
         return make_blob(self.cache / "blobs", content)
@@ -300,6 +305,99 @@ def test_words_of_a_board_do_nothing_to_the_terminal(shared_bench: Bench, word: 
     with pytest.raises(DeviceError, match="title") as caught:
         shared_bench.deploy([shared_bench.blob(b"content")], remote=remote)
     assert str(caught.value).replace("\n", " ").isprintable()
+
+
+@pytest.fixture
+def packable(bench: Bench) -> tuple[Blob, Blob]:
+    """A file that packs to a small part of itself, and its packed form."""
+    content = os.urandom(20_000) + bytes(MEGABYTE)
+    return bench.blob(content), bench.blob(pack_model(content).data)
+
+
+def test_a_packed_model_is_sent_and_the_board_restores_the_file(
+    bench: Bench, packable: tuple[Blob, Blob]
+) -> None:
+    model, packed = packable
+    other = bench.blob(b"an evaluation set")
+    deployment = bench.deploy([model, other], packed={model.sha256: packed})
+    assert bench.arrived(model) == model.path.read_bytes()
+    assert sorted(path.name for path in (bench.work / "blobs").iterdir()) == sorted(
+        [model.sha256, other.sha256]
+    )
+    assert deployment.blobs_sent == 2
+    assert packed.size < deployment.bytes_sent < packed.size + 2000
+    again = bench.deploy([model, other], packed={model.sha256: packed})
+    assert (again.blobs_sent, again.bytes_sent < 1000) == (0, True)
+
+
+def test_a_packed_model_that_is_hardly_smaller_is_not_sent(bench: Bench) -> None:
+    content = os.urandom(100_000)
+    model, packed = bench.blob(content), bench.blob(pack_model(content).data)
+    assert bench.deploy([model], packed={model.sha256: packed}).bytes_sent > model.size
+    assert [path.name for path in (bench.work / "blobs").iterdir()] == [model.sha256]
+
+
+class Unable(LocalRemote):
+    """A board whose Python has no lzma."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        if "expand" in argv:
+            argv = ["/usr/bin/env", f"PYTHONPATH={self.home / 'poor'}", *argv]
+        return super().run(argv, stdin=stdin, timeout=timeout)
+
+
+def test_a_board_that_cannot_expand_gets_the_file_as_it_is(bench: Bench, packable: tuple[Blob, Blob]) -> None:
+    model, packed = packable
+    (bench.home / "poor").mkdir()
+    (bench.home / "poor" / "lzma.py").write_text("raise ImportError")
+    deployment = bench.deploy([model], remote=Unable("pi4", bench.home), packed={model.sha256: packed})
+    assert bench.arrived(model) == model.path.read_bytes()
+    assert [path.name for path in (bench.work / "blobs").iterdir()] == [model.sha256]
+    assert deployment.blobs_sent == 2
+    assert 0 <= deployment.bytes_sent - model.size - packed.size < 2000
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"garbage", json.dumps({"sha256": "a" * 64}).encode()])
+def test_a_board_that_expands_something_else_gets_the_file_as_it_is(
+    bench: Bench, packable: tuple[Blob, Blob], answer: bytes
+) -> None:
+    model, packed = packable
+    remote = Answering(bench.home, "expand", answer)
+    bench.deploy([model], remote=remote, packed={model.sha256: packed})
+    assert bench.arrived(model) == model.path.read_bytes()
+
+
+def test_a_cut_transfer_of_a_packed_model_goes_on(bench: Bench, packable: tuple[Blob, Blob]) -> None:
+    model, packed = packable
+    with pytest.raises(LinkLost):
+        bench.deploy(
+            [model],
+            remote=BrittleRemote(bench.remote, bytes_left=15_000),
+            packed={model.sha256: packed},
+        )
+    deployment = bench.deploy([model], packed={model.sha256: packed})
+    assert bench.arrived(model) == model.path.read_bytes()
+    assert deployment.bytes_sent < packed.size - 13_000
+
+
+class LosingAfterwards(LocalRemote):
+    """A link that breaks just before the packed model is expanded."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        if "expand" in argv:
+            raise LinkLost("pi4: the link broke")
+        return super().run(argv, stdin=stdin, timeout=timeout)
+
+
+def test_a_packed_model_that_arrived_before_the_link_broke_is_only_expanded(
+    bench: Bench, packable: tuple[Blob, Blob]
+) -> None:
+    model, packed = packable
+    with pytest.raises(LinkLost):
+        bench.deploy([model], remote=LosingAfterwards("pi4", bench.home), packed={model.sha256: packed})
+    deployment = bench.deploy([model], packed={model.sha256: packed})
+    assert bench.arrived(model) == model.path.read_bytes()
+    assert (deployment.blobs_sent, deployment.bytes_sent < 1000) == (0, True)
 
 
 def test_over_ssh_a_board_gets_files_and_layer_once(device: Device, tmp_path: Path) -> None:

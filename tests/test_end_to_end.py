@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench_command import bench, share_cache, start_bench, wait_for_words
+from tests.bench_command import bench, run_bench, share_cache, start_bench, wait_for_words
 from tests.main_job import Swept, main_job
-from tests.tiny_workspace import make_tiny_workspace
+from tests.tiny_workspace import PROFILE, make_tiny_workspace
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,27 @@ def test_a_dry_run_starts_and_writes_nothing(tmp_path: Path) -> None:
     assert (
         sorted(path.relative_to(root) for path in root.rglob("*") if "__pycache__" not in str(path)) == before
     )
+
+
+def test_a_variant_below_min_accuracy_takes_no_time_of_the_board_unless_asked(swept: Swept) -> None:
+    limits = "limits: {min_accuracy: 1.0}\n"
+    (swept.root / "profiles" / "strict.yaml").write_text(
+        PROFILE.replace("name: tiny", "name: strict") + limits
+    )
+    ended = run_bench(swept.root, "sweep", "--profile", "strict", "--format", "json")
+    assert ended.code == 0, ended.err
+    rows = json.loads(ended.out)
+    assert [row["status"] for row in rows] == ["ok", "unfit", "unfit"]
+    assert ended.err.count("not measured (--measure-unfit measures it)") == 2
+    assert [row["latency_ms"]["n"] for row in rows[1:]] == [0, 0]
+    assert all("below min_accuracy 100 %" in row["error"]["message"] for row in rows[1:])
+    assert "2 unfit, not measured:" in bench(swept.root, "results", "--run", rows[0]["run"])
+
+    resume = ("sweep", "--resume", rows[0]["run"])
+    assert "complete" in bench(swept.root, *resume, code=2)
+    again = json.loads(bench(swept.root, *resume, "--measure-unfit", "--format", "json"))
+    assert [row["status"] for row in again] == ["ok"] * 3
+    assert again[0] == rows[0]
 
 
 @pytest.fixture

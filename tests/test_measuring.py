@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import json
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from host.fleet.boards import Board
 from host.fleet.journal import RunEnded, parse_event
 from host.fleet.remote import Remote
 from host.ledger.store import Ledger
-from host.measuring import Errand, check_end, measure_errands, plan_errands
+from host.measuring import Errand, check_end, measure_errands, name_holder, plan_errands
 from host.specs.artifact import Blob
 from tests.test_boards import make_board, make_plan
 from tests.test_collect import make_artifact
@@ -75,6 +77,15 @@ def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest
         Deaf.release.set()
         interrupt.join()
     assert any("pi4 did not say that it stopped" in said for said in progress.said)
+
+
+def test_a_user_without_a_name_is_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)  # nobody has it in the table of users
+    assert name_holder() == f"2000000000@{socket.gethostname()}"
+    monkeypatch.setenv("LOGNAME", "ann")
+    assert name_holder() == f"ann@{socket.gethostname()}"
 
 
 def end(reason: str, error: dict[str, str] | None = None) -> RunEnded:

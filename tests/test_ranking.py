@@ -8,7 +8,7 @@ from host.ledger.ranking import find_reasons, pick_winners
 from host.report.winners import describe_winner
 from host.specs.measurement import Memory
 from host.specs.profile import Limits
-from tests.made_results import make_failure, make_measurement, make_row, make_rows, make_sweep
+from tests.made_results import make_failure, make_measurement, make_row, make_rows, make_sweep, make_unfit
 
 
 def test_the_fastest_wins_where_nothing_limits() -> None:
@@ -55,6 +55,17 @@ def test_a_failed_row_never_wins() -> None:
     assert winner.fastest is not None
     assert winner.fastest.variant == "other"
     assert winner.fallen[0].reasons == ("failed (memory)",)
+
+
+def test_an_unfit_row_never_wins_whatever_the_limits_are() -> None:
+    rows = make_rows((make_unfit("a"), None), (make_measurement("b", variant="other"), 5.0))
+    for limits in (None, Limits(min_accuracy=0.5)):
+        (winner,) = pick_winners(rows, limits)
+        assert winner.fastest is not None
+        assert winner.fastest.variant == "other"
+        assert winner.fallen[0].reasons == ("not measured: 83.1 % on the host is below min_accuracy 90 %",)
+    told = describe_winner(winner)
+    assert told[1] == ("  ruled out: channel-70: not measured: 83.1 % on the host is below min_accuracy 90 %")
 
 
 def test_too_few_samples_cannot_win() -> None:

@@ -19,7 +19,14 @@ from host.report.flat import FIELDS
 from host.report.json import write_json
 from host.report.markdown import write_markdown
 from host.report.parquet import write_parquet
-from tests.made_results import make_failure, make_measurement, make_row, make_rows, make_sweep
+from tests.made_results import (
+    make_failure,
+    make_measurement,
+    make_row,
+    make_rows,
+    make_sweep,
+    make_unfit,
+)
 
 HOSTILE = '=cmd|"/c calc"!A1\n| a | **b** | <script> [x](http://e) \x1b[31m'
 
@@ -97,6 +104,24 @@ def test_markdown_shows_hostile_text_as_text() -> None:
     (line,) = [line for line in text.splitlines() if "calc" in line]
     assert "\\| a \\| \\*\\*b\\*\\* \\| \\<script\\> \\[x\\](http://e)" in line
     assert "\x1b" not in text
+
+
+def test_an_unfit_variant_is_a_row_of_every_format() -> None:
+    rows = make_rows(*make_sweep(), (make_unfit("u"), None))
+    (found,) = [row for row in read_csv(written(write_csv, rows)) if row["status"] == "unfit"]
+    assert (found["error.kind"], found["latency_ms.p50"], found["accuracy_host"]) == ("unfit", "", "0.831")
+    assert json.loads(written(write_json, rows))[3]["status"] == "unfit"
+    text = written(write_markdown, rows)
+    assert "1 unfit, not measured:\n\n- channel-70: 83.1 % on the host" in text
+    assert "failed" not in text
+
+
+def test_sizes_have_columns_in_every_format(tmp_path: Path) -> None:
+    rows = [make_row(gzip_bytes=7, packed_bytes=5), make_row()]
+    assert [row["packed_bytes"] for row in read_csv(written(write_csv, rows))] == ["5", ""]
+    write_parquet(rows, tmp_path / "sizes.parquet")
+    assert pq.read_table(tmp_path / "sizes.parquet")["gzip_bytes"].to_pylist() == [7, None]
+    assert "| packed MiB |" in written(write_markdown, rows)
 
 
 def test_parquet_keeps_types_also_in_columns_that_hold_nothing(tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from rich.console import Console
 
 from host.report.cells import choose_decimals, clean_text, format_count
-from host.report.listing import flatten_facts, print_artifacts, print_facts, print_rows
-from host.specs.artifact import Artifact, Blob
+from host.report.listing import flatten_facts, print_facts, print_rows
 
 
 def make_console() -> tuple[Console, io.StringIO]:
@@ -49,24 +47,6 @@ def test_nested_facts_are_named_with_dots() -> None:
     console, stream = make_console()
     print_facts("pi4", facts, console)
     assert "libc.name" in stream.getvalue()
-
-
-def test_artifacts_are_listed_with_their_cost() -> None:
-    blob = Blob(path=Path("/cache/x.onnx"), sha256="a" * 64, size=2**20)
-    artifact = Artifact(
-        model="net",
-        variant="dense",
-        variant_id="1",
-        blob=blob,
-        inputs=(),
-        opset=17,
-        precision="fp32",
-        macs=6_500_000,
-    )
-    console, stream = make_console()
-    print_artifacts([artifact], console)
-    assert "1.00" in stream.getvalue()
-    assert "6.50 M" in stream.getvalue()
 
 
 def test_counts_and_decimals_keep_three_digits() -> None:

@@ -13,7 +13,14 @@ from host.ledger.rows import Row
 from host.report.comparison import compare_rows
 from host.report.table import print_results, print_winners, render_svg
 from host.specs.measurement import Power
-from tests.made_results import make_failure, make_measurement, make_row, make_rows, make_sweep
+from tests.made_results import (
+    make_failure,
+    make_measurement,
+    make_row,
+    make_rows,
+    make_sweep,
+    make_unfit,
+)
 
 
 def show(rows: list[Row], width: int = 240, limit: int | None = 200) -> str:
@@ -131,10 +138,62 @@ def test_no_number_is_cut_at_any_width(width: int) -> None:
     assert "2.50×" in text
 
 
+def texts(rows: list[Row], name: str) -> list[str] | None:
+    """The cells of one of the columns on the left, None where there is no such column."""
+    found = [column for column in compare_rows(rows).left if column.name == name]
+    return [cell.text for cell in found[0].cells] if found else None
+
+
+def test_sizes_stand_side_by_side_where_they_are_known() -> None:
+    plain = make_rows(*make_sweep())
+    assert (texts(plain, "size"), texts(plain, "gzip"), texts(plain, "packed")) == (["8.49"] * 3, None, None)
+    packed = make_measurement("z", variant="z", variant_id="z", gzip_bytes=2**21, packed_bytes=2**19)
+    rows = make_rows(*make_sweep(), (packed, 5.0))
+    assert texts(rows, "gzip") == ["-", "-", "-", "2.00"]
+    assert texts(rows, "packed") == ["-", "-", "-", "0.50"]
+    assert "file MiB   gzip MiB   packed MiB" in show(rows)
+
+
+def test_sizes_of_small_files_keep_what_tells_them_apart() -> None:
+    rows = [make_row(file_bytes=12_000, gzip_bytes=9_000)]
+    assert (texts(rows, "size"), texts(rows, "gzip")) == (["0.0114"], ["0.0086"])
+
+
+def test_a_sparsity_that_fell_short_is_told_beside_what_was_asked() -> None:
+    kept = make_measurement("a", sparsity=0.4991, sparsity_target=0.5)
+    short = make_measurement("b", variant_id="b", sparsity=0.479, sparsity_target=0.5)
+    dense = make_measurement("c", variant_id="c", sparsity=0.0)
+    unknown = make_measurement("d", variant_id="d")
+    assert texts(make_rows((kept, 5.0), (dense, 5.0)), "sparsity") is None
+    rows = make_rows((kept, 5.0), (short, 5.0), (dense, 5.0), (unknown, 5.0))
+    assert texts(rows, "sparsity") == ["49.9", "47.9 of 50", "0.0", "-"]
+
+
+def test_an_unfit_variant_is_told_once_and_apart_from_failures() -> None:
+    rows = make_rows(
+        (make_measurement("a", is_baseline=True, accuracy_device=None), 5.0),
+        *((make_unfit(f"u{n}", device=name), None) for n, name in enumerate(("pi4", "orin"))),
+    )
+    lines = show(rows).splitlines()
+    at = lines.index("1 unfit, not measured:")
+    assert lines[at + 1] == "  channel-70: 83.1 % on the host is below min_accuracy 90 %"
+    assert not any("failed" in line for line in lines)
+    (line,) = [line for line in lines if line.startswith("channel-70")]
+    assert line.count("unfit") == 2
+    assert "83.1 (-14.9)†" in line
+
+
+def test_what_an_unfit_variant_was_asked_to_run_with_makes_no_column() -> None:
+    rows = make_rows((make_measurement("a", threads=4), 5.0), (make_unfit("b", threads=None), None))
+    text = show(rows)
+    assert "net · onnxruntime · CPUExecutionProvider · 4 threads · batch 1 · run r1" in text
+    assert "threads" not in next(line for line in text.splitlines() if "p50 ms" in line)
+
+
 def test_a_narrow_table_says_what_it_leaves_out() -> None:
     assert "Left out" not in show(two_devices(), 260)
     narrow = show(two_devices(), 60)
-    assert "Left out for want of width: size MiB, params, MACs" in narrow
+    assert "Left out for want of width: file MiB, params, MACs" in narrow
     assert sum(line.startswith("int8") for line in narrow.splitlines()) == 2
 
 

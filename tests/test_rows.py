@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from host.ledger.rows import result_rows
+from host.ledger.records import Entry
+from host.ledger.rows import join_rows, result_rows
+from host.ledger.statistics import summarize_latency
 from host.ledger.store import Ledger
 from tests.made_results import (
     make_failure,
@@ -17,6 +19,7 @@ from tests.made_results import (
     make_rows,
     make_run,
     make_sweep,
+    make_unfit,
 )
 
 PROMISED = {
@@ -96,6 +99,23 @@ def test_a_failed_row_says_why_and_keeps_the_shape_of_its_latency() -> None:
     assert row["latency_ms"]["n"] == 0
     assert row["latency_ms"]["p50"] is None
     assert row["throughput_ips"] is None
+
+
+def test_an_unfit_row_is_compared_by_what_the_host_knows_and_with_nothing_else() -> None:
+    dense = make_measurement("a", is_baseline=True, accuracy_host=0.981, threads=4)
+    for place in ({}, {"device": "orin"}, {"run": "r2"}, {"model": "other"}):
+        row = make_rows((dense, 5.0), (make_unfit("u", threads=None, **place), None))[1]
+        assert row["accuracy_change"] == (None if place else pytest.approx(-15.0))
+        assert row["speedup"] is None
+        assert row["latency_ms"]["p50"] is None
+
+
+def test_rows_of_an_old_ledger_lack_only_what_it_does_not_tell() -> None:
+    measurement = make_measurement("a").as_json()
+    del measurement["gzip_bytes"], measurement["packed_bytes"]
+    latency = summarize_latency(make_rounds()).model_dump(mode="json")
+    (row,) = join_rows([Entry(measurement, latency)])
+    assert (row["file_bytes"], row["gzip_bytes"], row["packed_bytes"]) == (8_900_000, None, None)
 
 
 def test_accuracy_is_compared_on_the_device_or_else_on_the_host_never_mixed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -98,9 +99,7 @@ def test_round_to_without_channels_is_a_fault() -> None:
     lines = faults_of(
         "{name: p, model: m, variants: [{prune: {granularity: weight, sparsity: 0.5, round_to: 8}}]}"
     )
-    assert lines == [
-        "variants[0].prune: round_to counts channels; it has no meaning with granularity: weight"
-    ]
+    assert lines == ["variants[0].prune: round_to has no meaning with granularity: weight"]
 
 
 def test_a_preset_can_be_changed_in_one_place() -> None:
@@ -144,6 +143,43 @@ def test_shipped_recipes_and_profiles_are_right_and_fit_together(tmp_path: Path)
     for name in workspace.find_files("profiles"):
         for model in load_profile(workspace, name).model:
             load_recipe(workspace, model)
+
+
+def test_every_shipped_recipe_is_right(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for name in workspace.find_files("models"):
+        assert load_recipe(workspace, name).name == name
+
+
+RECIPE: dict[str, Any] = {
+    "name": "mine",
+    "architecture": "torchvision:resnet18",
+    "data": {"name": "npz", "path": "data.npz"},
+    "input": {"shape": [3, 8, 8]},
+}
+WRONG_RECIPES = {
+    "npz needs a path": {"data": {"name": "npz"}},
+    "path has no meaning for digits": {"data": {"name": "digits", "path": "x"}},
+    "test_fraction has no meaning for npz": {"data": {**RECIPE["data"], "test_fraction": 0.2}},
+    "data.validation_fraction": {"data": {**RECIPE["data"], "validation_fraction": 1}},
+    "two starting points": {"checkpoint": "a.pt", "pretrained": "torchvision"},
+    "needs one of torchvision's architectures": {"architecture": "nets:make", "pretrained": "torchvision"},
+    "mean has 2 values for 3 channels": {"input": {"shape": [3, 8, 8], "mean": [0, 1]}},
+    "every standard deviation must be above 0": {"input": {"shape": [3, 8, 8], "std": [0]}},
+    "every extent must be at least 1": {"input": {"shape": [3, 0, 8]}},
+    "training.augment.crop": {"training": {"epochs": 1, "augment": {"crop": -1}}},
+    "training.optimizer": {"training": {"epochs": 1, "optimizer": "adam"}},
+    "training.ema_decay": {"training": {"epochs": 1, "ema_decay": 1.0}},
+    "training.batch_size": {"training": {"epochs": 1, "batch_size": 1}},
+}
+
+
+@pytest.mark.parametrize(("said", "changes"), WRONG_RECIPES.items(), ids=WRONG_RECIPES)
+def test_a_recipe_that_contradicts_itself_is_a_fault(said: str, changes: dict[str, object]) -> None:
+    with pytest.raises(Faults) as caught:
+        parse_record(Recipe, {**RECIPE, **changes})
+    assert len(caught.value.lines) == 1
+    assert said in caught.value.lines[0]
 
 
 def test_what_is_shown_of_a_recipe_reads_back_as_the_same_recipe(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from host.errors import LedgerError, UsageError
 from host.ledger import store
 from host.ledger.statistics import STATISTICS_VERSION, LatencySummary, Samples, summarize_latency
 from host.ledger.store import Ledger
-from tests.made_results import START, make_failure, make_measurement, make_rounds, make_run
+from tests.made_results import START, make_failure, make_measurement, make_rounds, make_run, make_unfit
 
 
 @pytest.fixture
@@ -242,6 +242,46 @@ def test_a_locked_ledger_says_that_another_process_writes(file: Path) -> None:
         finally:
             other.close()
         assert ledger.save(make_measurement(), make_rounds())
+
+
+def test_a_ledger_of_the_first_schema_is_read_as_it_is_and_raised_by_the_first_write(file: Path) -> None:
+    with Ledger.open(url_of(file)) as ledger:
+        ledger.start_run(make_run())
+        ledger.save(make_measurement(), make_rounds())
+    for table, keys in (
+        ("measurements", ("gzip_bytes", "packed_bytes")),
+        ("runs", ("limits", "measures_unfit")),
+    ):
+        removed = ", ".join(f"'$.{key}'" for key in keys)
+        execute(file, f"UPDATE {table} SET record = json_remove(record, {removed})")
+    execute(file, "UPDATE ledger SET value = 1")
+    with Ledger.open(url_of(file)) as ledger:
+        assert ledger.measurements("r1") == [make_measurement()]
+        assert ledger.runs() == [make_run()]
+        assert execute(file, "SELECT value FROM ledger") == [(1,)]
+        ledger.save(make_unfit("t2"), [])
+        assert execute(file, "SELECT value FROM ledger") == [(2,)]
+        assert [found.status for found in ledger.measurements("r1")] == ["ok", "unfit"]
+
+
+def test_an_unfit_task_makes_way_for_a_measurement_and_never_takes_its_place(file: Path) -> None:
+    with Ledger.open(url_of(file)) as ledger:
+        ledger.start_run(make_run())
+        assert ledger.save(make_unfit("t1"), [])
+        assert ledger.save(make_measurement("t1"), make_rounds())
+        assert not ledger.save(make_unfit("t1"), [])
+        assert [found.status for found in ledger.measurements("r1")] == ["ok"]
+
+
+def test_only_a_run_without_measurements_is_forgotten(file: Path) -> None:
+    with Ledger.open(url_of(file)) as ledger:
+        ledger.start_run(make_run("r1"))
+        ledger.start_run(make_run("r2"))
+        ledger.save(make_measurement(run="r1"), make_rounds())
+        ledger.forget_run("r1")
+        ledger.forget_run("r2")
+        assert [run.id for run in ledger.runs()] == ["r1"]
+        assert len(ledger.samples("r1", "t1")) == 3
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from host.cli import devices, doctor, models, profiles, results, sweep, workspaces
+from host.cli import analyze, devices, doctor, models, profiles, results, sweep, workspaces
 from host.errors import BenchError
 
 PLACE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -39,6 +39,7 @@ for command in (
     sweep.sweep,
     sweep.run,
     results.results,
+    analyze.analyze,
 ):
     bench.add_command(command)
 

@@ -76,6 +76,17 @@ def variant_option(command: F) -> F:
     )(command)
 
 
+def jobs_option(command: F) -> F:
+    return click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="How many variants to build at once.",
+    )(command)
+
+
 def ledger_option(command: F) -> F:
     return click.option(
         "--ledger",

@@ -13,6 +13,7 @@ from host.cli.options import (
     current_workspace,
     device_option,
     format_option,
+    jobs_option,
     ledger_option,
     print_json,
     profile_option,
@@ -22,7 +23,7 @@ from host.cli.options import (
 if TYPE_CHECKING:
     from host.deployment import Deployed
     from host.ledger.store import Ledger
-    from host.specs.profile import Limits, Profile
+    from host.specs.profile import Profile
     from host.sweep import Outcome, Place
 
 PRESETS = ("quick", "standard", "rigorous")
@@ -38,13 +39,13 @@ def open_ledger(ledger_url: str | None) -> Iterator[Ledger]:
 
 
 @contextmanager
-def open_place(ledger: Ledger) -> Iterator[Place]:
+def open_place(ledger: Ledger, jobs: int = 1) -> Iterator[Place]:
     """The workspace around the current folder, its ledger, and progress on standard error."""
     from host.report.live import LiveProgress
     from host.sweep import Place
 
     with LiveProgress() as progress:
-        yield Place(current_workspace(), ledger, progress)
+        yield Place(current_workspace(), ledger, progress, jobs)
 
 
 @click.command()
@@ -53,6 +54,8 @@ def open_place(ledger: Ledger) -> Iterator[Place]:
 @variant_option
 @click.option("--dry-run", is_flag=True, help="Say what would be built, sent and measured; do nothing.")
 @click.option("--resume", "resumed", metavar="RUN", help="Measure what an interrupted run has left.")
+@click.option("--measure-unfit", is_flag=True, help="Measure variants too that are below min_accuracy.")
+@jobs_option
 @format_option()
 @ledger_option
 def sweep(
@@ -61,6 +64,8 @@ def sweep(
     labels: tuple[str, ...],
     dry_run: bool,
     resumed: str | None,
+    measure_unfit: bool,
+    jobs: int,
     output: str,
     ledger_url: str | None,
 ) -> None:
@@ -81,12 +86,12 @@ def sweep(
     from host import sweep as flow
 
     with open_ledger(ledger_url) as ledger:
-        with open_place(ledger) as place:
+        with open_place(ledger, jobs) as place:
             if profile is not None:
-                outcome = flow.sweep(profile, device_names, place, labels)
+                outcome = flow.sweep(profile, device_names, place, labels, measure_unfit=measure_unfit)
             else:
-                outcome = flow.resume(str(resumed), place)
-        show_outcome(outcome, ledger, output, profile.limits if profile else None)
+                outcome = flow.resume(str(resumed), place, measure_unfit=measure_unfit)
+        show_outcome(outcome, ledger, output)
     judge_outcome(outcome)
 
 
@@ -103,8 +108,8 @@ def show_preview(
         print_preview(preview)
 
 
-def show_outcome(outcome: Outcome, ledger: Ledger, output: str, limits: Limits | None) -> None:
-    """Print the comparison of a run on standard output, in the asked form."""
+def show_outcome(outcome: Outcome, ledger: Ledger, output: str) -> None:
+    """Print the comparison of a run on standard output, in the asked form, and who wins within its limits."""
     from host.ledger.ranking import pick_winners
     from host.ledger.rows import result_rows
     from host.report.exporting import write_rows
@@ -112,6 +117,7 @@ def show_outcome(outcome: Outcome, ledger: Ledger, output: str, limits: Limits |
 
     rows = result_rows(ledger, outcome.run)
     write_rows(rows, output, None)
+    limits = ledger.find_run(outcome.run).limits
     if output == "table" and limits is not None:
         print_winners(pick_winners(rows, limits))
 
@@ -119,27 +125,40 @@ def show_outcome(outcome: Outcome, ledger: Ledger, output: str, limits: Limits |
 def judge_outcome(outcome: Outcome) -> None:
     """Raise what the exit code should tell: devices that were lost first, then failed measurements."""
     from host.errors import DeviceError, MeasurementsFailed
+    from host.suitability import Unsuitable
 
     again = f"The rest: bench sweep --resume {outcome.run}"
-    if outcome.errors:
-        reasons = "\n".join(str(error) for error in outcome.errors.values())
+    reasons = "\n".join(str(error) for error in outcome.errors.values())
+    if not all(isinstance(error, Unsuitable) for error in outcome.errors.values()):
         raise DeviceError(f"{len(outcome.errors)} of the devices did not finish:\n{reasons}", again)
     if outcome.failed:
         count = f"{outcome.failed} of {outcome.failed + outcome.measured} measurements failed"
         raise MeasurementsFailed(
-            f"{count}; the rest is saved", f"Once mended: bench sweep --resume {outcome.run}"
+            f"{count}; the rest is saved" + (f"\n{reasons}" if reasons else ""),
+            f"Once mended: bench sweep --resume {outcome.run}",
+        )
+    if outcome.errors:
+        count = f"{len(outcome.errors)} of the devices cannot run what is asked of them"
+        raise MeasurementsFailed(
+            f"{count}; the rest is saved:\n{reasons}", f"Once mended: bench sweep --resume {outcome.run}"
         )
 
 
 @click.command()
 @profile_option(required=True)
 @variant_option
+@jobs_option
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Build on the workers of a Dask cluster, such as tcp://10.0.0.5:8786, that share this folder.",
+)
 @format_option()
-def build(profile_name: str, labels: tuple[str, ...], output: str) -> None:
+def build(profile_name: str, labels: tuple[str, ...], jobs: int, scheduler: str | None, output: str) -> None:
     """Build every variant of a profile, without any device."""
     from host.compress.building import build_variants
     from host.preparing import plan_profile
-    from host.report.listing import print_artifacts
+    from host.report.artifacts import print_artifacts
     from host.report.live import LiveProgress
     from host.specs.library import load_profile
 
@@ -147,11 +166,19 @@ def build(profile_name: str, labels: tuple[str, ...], output: str) -> None:
     profile = load_profile(workspace, profile_name)
     plan = plan_profile(profile, (), workspace, labels)
     with LiveProgress() as progress:
-        built = build_variants(plan.variants, workspace.cache, plan.measure.evaluation_images, progress)
+        built = build_variants(
+            plan.variants,
+            workspace.cache,
+            plan.measure.evaluation_images,
+            progress,
+            jobs=jobs,
+            scheduler=scheduler,
+        )
     if output == "json":
         print_json([artifact.model_dump(mode="json") for artifact in built])
     else:
-        print_artifacts(built)
+        baselines = {item.id for item in plan.variants if item.variant.is_dense}
+        print_artifacts(built, baselines, min_accuracy=profile.limits.min_accuracy)
 
 
 @click.command()
@@ -235,7 +262,7 @@ def run(
     with open_ledger(ledger_url) as ledger:
         with open_place(ledger) as place:
             outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)
-        show_outcome(outcome, ledger, output, None)
+        show_outcome(outcome, ledger, output)
     judge_outcome(outcome)
 
 

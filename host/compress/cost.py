@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
-    """`macs` are those of convolutions and linear layers for one inference at batch 1."""
+    """`macs` are those of convolutions and matrix products for one inference at batch 1."""
 
     params: int
     params_nonzero: int
@@ -28,30 +31,27 @@ def count_cost(model: nn.Module, input_shape: Sequence[int]) -> Cost:
 
 
 def count_macs(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-accumulates of every convolution and linear layer that runs, counted where it runs.
+    """Multiply-accumulates of every convolution and matrix product that runs, those inside attention too.
 
-    A convolution makes each element of its output from `weight[0].numel()` products; a transposed one
-    spends as many on each element of its input; a linear layer spends `in_features` on each output.
-    Biases, norms and activations are not counted, as is usual.
+    torch's own counter sees the operators themselves, so that what is called as a function counts as a layer
+    does; a multiplication and an addition are two operations for it, and one here. Biases, norms and
+    activations are not counted, as is usual.
     """
-    total = 0
+    with FlopCounterMode(display=False) as counter, _attention_in_the_open(), torch.no_grad():
+        model.eval()(example)
+    return int(counter.get_total_flops()) // 2
 
-    def add(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal total
-        made = inputs[0] if getattr(layer, "transposed", False) else output
-        total += made.numel() * layer.weight[0].numel()
 
-    counted = (
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        nn.ConvTranspose1d,
-        nn.ConvTranspose2d,
-        nn.ConvTranspose3d,
-        nn.Linear,
-    )
-    run_watched(model, (layer for layer in model.modules() if isinstance(layer, counted)), add, example)
-    return total
+@contextmanager
+def _attention_in_the_open() -> Iterator[None]:
+    """Without the fused operators of inference, which that counter does not know."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
 
 
 def run_watched(

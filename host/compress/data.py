@@ -3,81 +3,107 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from host.compress.datasets import read_data_set
+from host.compress.labelled_images import Labels, Pixels, split_indices
 from host.errors import BuildError
-from host.specs.recipe import DataSet, Input, Recipe
+from host.specs.recipe import Input, Recipe
 
 Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Images:
-    """`x` (N, C, H, W) float32, normalised; `y` (N,) int64 class numbers."""
+    """Images as they were read, `pixels` (N, c, h, w) uint8 or float32 in [0, 1]; `y` (N,) int64 classes."""
 
-    x: Floats
+    pixels: Pixels
     y: Labels
+    seen: Input
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @cached_property
+    def x(self) -> Floats:
+        """All of them as the model sees them, (N, C, H, W) float32, normalised."""
+        return prepare_pixels(self.pixels, self.seen)
+
     def take(self, count: int) -> Images:
-        """The first `count` images; the split has shuffled them."""
-        return Images(self.x[:count], self.y[:count])
+        """The first `count` images; their order is a shuffled one."""
+        return self.pick(np.arange(min(count, len(self))))
+
+    def pick(self, chosen: npt.NDArray[np.intp]) -> Images:
+        """The images with these numbers, in this order."""
+        return Images(self.pixels[chosen], self.y[chosen], self.seen)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images to train and calibrate on, and images that only ever test."""
+    """Images to train and calibrate on, and images that only ever test.
+
+    `validation` are those that decide during a build: kept out of training, or the test images where the
+    recipe keeps none. `classes` are their names, in the order of the labels.
+    """
 
     training: Images
     test: Images
+    validation: Images
+    classes: tuple[str, ...]
 
 
 def load_split(recipe: Recipe) -> Split:
-    """The recipe's images, split by its seed with the same share of every class on both sides."""
-    pixels, labels = _load_digits()
-    training, test = split_indices(labels, recipe.data)
-    return Split(
-        Images(prepare_pixels(pixels[training], recipe.input), labels[training]),
-        Images(prepare_pixels(pixels[test], recipe.input), labels[test]),
-    )
+    """The recipe's images. Raises BuildError naming the file that is missing or wrong."""
+    data = read_data_set(recipe.data, recipe.input)
+    training, test = (Images(part.pixels, part.labels, recipe.input) for part in (data.training, data.test))
+    _check_channels(training, recipe.data.path or recipe.data.name)
+    fraction = recipe.data.validation_fraction
+    if not fraction:
+        return Split(training, test, validation=test, classes=data.classes)
+    kept, held = split_indices(training.y, fraction, recipe.data.seed, "data.validation_fraction")
+    return Split(training.pick(kept), test, validation=training.pick(held), classes=data.classes)
 
 
-def _load_digits() -> tuple[Floats, Labels]:
-    """scikit-learn's 1,797 handwritten digits: 8×8 grey pixels in [0, 1], and the digit."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
-
-
-def split_indices(labels: Labels, data: DataSet) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The indices of training and of test images, shuffled; a function of the labels and the seed."""
-    from sklearn.model_selection import train_test_split
-
-    try:
-        training, test = train_test_split(
-            np.arange(len(labels)), test_size=data.test_fraction, random_state=data.seed, stratify=labels
-        )
-    except ValueError as error:
+def _check_channels(images: Images, source: str) -> None:
+    found, wanted = images.pixels.shape[1], images.seen.shape[0]
+    if found not in (1, wanted):
         raise BuildError(
-            f"data.test_fraction {data.test_fraction:g} leaves no valid split: {error}"
-        ) from error
-    return training, test
+            f"{source}: the images have {found} channels, the recipe's input has {wanted}",
+            f"Write `shape: [{found}, {images.seen.shape[1]}, {images.seen.shape[2]}]` under `input:`.",
+        )
 
 
-def prepare_pixels(pixels: Floats, seen: Input) -> Floats:
-    """Grey pixels (N, h, w) in [0, 1] as the model's input (N, C, H, W): resized, repeated, normalised."""
-    channels, height, width = seen.shape
-    rows = interpolation_matrix(pixels.shape[1], height)
-    columns = interpolation_matrix(pixels.shape[2], width)
-    resized = np.repeat((rows @ pixels @ columns.T)[:, None], channels, axis=1)
+CHUNK = 16
+"""Images prepared at once: so few that what is between the steps stays in the processor's cache."""
+
+
+def prepare_pixels(pixels: npt.NDArray[Any], seen: Input) -> Floats:
+    """Pixels (N, c, h, w) as the model's input (N, C, H, W): resized, grey ones repeated, normalised.
+
+    Bytes count from 0 to 255, floats from 0 to 1.
+    """
     mean, std = (np.array(value, dtype=np.float32).reshape(-1, 1, 1) for value in (seen.mean, seen.std))
-    return np.ascontiguousarray((resized - mean) / std, dtype=np.float32)
+    gain = np.float32(1 / 255 if pixels.dtype == np.uint8 else 1) / std
+    prepared = np.empty((len(pixels), *seen.shape), dtype=np.float32)
+    for start in range(0, len(pixels), CHUNK):
+        part = prepared[start : start + CHUNK]
+        np.multiply(_resize(pixels[start : start + CHUNK], *seen.shape[1:]), gain, out=part)
+        part -= mean / std
+    return prepared
+
+
+def _resize(pixels: npt.NDArray[Any], height: int, width: int) -> Floats:
+    """Images (N, c, h, w) at another size, bilinear."""
+    resized = pixels.astype(np.float32, copy=False)
+    if pixels.shape[3] != width:
+        resized = resized @ interpolation_matrix(pixels.shape[3], width).T.copy()
+    if pixels.shape[2] != height:
+        resized = interpolation_matrix(pixels.shape[2], height) @ resized
+    return resized
 
 
 def interpolation_matrix(size: int, target: int) -> Floats:

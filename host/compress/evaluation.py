@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from host.compress.data import Floats, Images, Labels
+from host.compress.data import Floats, Images
+from host.compress.labelled_images import Labels
 from host.compress.packing import pack_arrays
 
 BATCH = 64

@@ -12,7 +12,7 @@ from host.plan import PlannedVariant
 from host.specs.artifact import Artifact, Blob
 from host.specs.record import Record
 
-BLOBS = ("blob", "evaluation", "reference")
+BLOBS = ("blob", "packed", "evaluation", "reference")
 
 
 class Manifest(Record):
@@ -53,4 +53,5 @@ def read_manifest(store: BuildStore, planned: PlannedVariant) -> Manifest | None
 
 
 def _list_blobs(artifact: Artifact) -> list[Blob]:
-    return [blob for blob in (artifact.blob, artifact.evaluation, artifact.reference) if blob is not None]
+    blobs = (artifact.blob, artifact.packed, artifact.evaluation, artifact.reference)
+    return [blob for blob in blobs if blob is not None]

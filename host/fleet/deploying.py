@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from device_agent import protocol
-from host.errors import BenchError, BuildError, DeviceError
+from host.errors import BenchError, BuildError, DeviceError, LinkLost
 from host.fleet.journal import Sha256, ToldFailure, escape_controls
 from host.fleet.probing import agent_argv, call_agent, describe_refusal
 from host.fleet.remote import Completed, Remote
@@ -24,6 +25,11 @@ from host.specs.device import Device
 CHUNK_BYTES = 256 * 1024
 SPARE_BYTES = 32 * 1024 * 1024
 """What stays free on a board beside what is sent: journals, logs, and the system's own needs."""
+
+WORTH_EXPANDING = 0.6
+"""A packed model is sent where it is less than this share of the file: a slow board expands for seconds."""
+
+NOTHING_PACKED: Mapping[str, Blob] = MappingProxyType({})
 
 UNPACK_SECONDS = 600.0  # a hundred megabytes in thousands of files onto a worn SD card
 
@@ -91,22 +97,34 @@ def deploy(
     blobs: Sequence[Blob],
     layer: Blob | None,
     progress: Progress,
+    packed: Mapping[str, Blob] = NOTHING_PACKED,
 ) -> Deployment:
     """Send what the board does not have yet, and unpack the layer there.
+
+    `packed` holds packed forms by the SHA-256 of their file. One that is much smaller is sent in its place,
+    and the board restores the file; where it cannot, the file itself is sent after all.
 
     After a LinkLost the same call over a new connection goes on where the file was cut. Raises
     DeviceError where the disk is too full or read-only, or a file arrives damaged twice.
     """
     began = time.monotonic()
     post = _Post(remote, device, agent)
-    inventory = _ask_inventory(post, blobs, layer)
+    inventory = _ask_inventory(post, (*blobs, *packed.values()), layer)
     needs_layer = layer is not None and layer.sha256 not in inventory.layers
     wanted = {blob.sha256: blob for blob in (*blobs, *((layer,) if layer and needs_layer else ()))}
     missing = [blob for sha, blob in wanted.items() if inventory.blobs.get(sha) != blob.size]
+    sent_packed = _choose_packed(missing, packed)
     if missing or needs_layer:
-        _check_space(device, inventory, missing, layer if needs_layer else None)
-    if missing:
-        _send_verified(post, missing, _cut_offsets(missing, inventory), progress)
+        _check_space(device, inventory, [*missing, *sent_packed.values()], layer if needs_layer else None)
+    sent = [sent_packed.get(blob.sha256, blob) for blob in missing]
+    _send_verified(
+        post,
+        [blob for blob in sent if inventory.blobs.get(blob.sha256) != blob.size],
+        _cut_offsets(sent, inventory),
+        progress,
+    )
+    refused = _expand(post, sent_packed, progress)
+    _send_verified(post, [blob for blob in missing if blob.sha256 in refused], {}, progress)
     if layer is not None and needs_layer:
         with progress.track(f"{device.name}: unpacking the packages"):
             post.ask("unpack", layer.sha256, timeout=UNPACK_SECONDS)
@@ -157,11 +175,37 @@ def _cut_offsets(missing: Sequence[Blob], inventory: Inventory) -> dict[str, int
     }
 
 
+def _choose_packed(missing: Sequence[Blob], packed: Mapping[str, Blob]) -> dict[str, Blob]:
+    """What is sent in place of the files with these hashes."""
+    return {
+        blob.sha256: packed[blob.sha256]
+        for blob in missing
+        if blob.sha256 in packed and packed[blob.sha256].size < WORTH_EXPANDING * blob.size
+    }
+
+
+def _expand(post: _Post, sent: Mapping[str, Blob], progress: Progress) -> set[str]:
+    """Have the board restore files from their packed forms; the hashes of those that it could not restore."""
+    refused = set()
+    for sha256, blob in sent.items():
+        try:
+            with progress.track(f"{post.device.name}: expanding a model"):
+                answer = post.ask("expand", blob.sha256, timeout=UNPACK_SECONDS)
+        except LinkLost:
+            raise
+        except DeviceError as error:
+            progress.say(f"{error.message}; the model is sent as it is")
+            refused.add(sha256)
+        else:
+            refused |= {sha256} - {answer.get("sha256")}
+    return refused
+
+
 def _send_verified(
     post: _Post, missing: Sequence[Blob], offsets: Mapping[str, int], progress: Progress
 ) -> None:
     """Send files until the board has confirmed every hash; a damaged one is sent anew, once."""
-    damaged = _send(post, missing, offsets, progress)
+    damaged = _send(post, missing, offsets, progress) if missing else []
     if damaged:
         progress.say(
             f"{post.device.name}: {len(damaged)} of {len(missing)} files arrived damaged; sending again"

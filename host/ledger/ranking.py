@@ -80,6 +80,8 @@ def _rank(rows: list[Mapping[str, Any]], limits: Limits) -> Winner:
 
 def find_reasons(row: Mapping[str, Any], limits: Limits) -> list[str]:
     """Why a row cannot win, nothing where it can. What a limit needs and was not measured is a reason."""
+    if row["status"] == "unfit":
+        return [f"not measured: {row['error']['message']}"]
     if row["status"] != "ok":
         error = row["error"] or {"kind": "failed", "message": ""}
         return [f"failed ({error['kind']})"]

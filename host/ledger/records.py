@@ -12,19 +12,26 @@ from pydantic_core import from_json
 
 from host.ledger.statistics import STATISTICS_VERSION, LatencySummary, Samples
 from host.specs.measurement import Measurement
+from host.specs.profile import Limits
 from host.specs.record import Record
 
 Status = Literal["running", "completed", "interrupted", "failed"]
 
 
 class RunRecord(Record):
-    """One sweep. `plan` is the plan's JSON, `devices` each device's JSON by its name; none holds a secret."""
+    """One sweep. `plan` is the plan's JSON, `devices` each device's JSON by its name; none holds a secret.
+
+    `limits` are those of its profile, None where it has none. `measures_unfit` says that it measures
+    variants too that are known to be less accurate than they allow.
+    """
 
     id: str
     profile: str
     plan: dict[str, JsonValue] = Field(default_factory=dict)
     devices: dict[str, JsonValue] = Field(default_factory=dict)
     seed: int = 0
+    limits: Limits | None = None
+    measures_unfit: bool = False
     status: Status = "running"
     started_at: datetime
     finished_at: datetime | None = None

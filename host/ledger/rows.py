@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from host.ledger.records import Entry
@@ -13,6 +13,9 @@ Row = dict[str, Any]
 
 COMPARABLE = ("run", "device", "model", "runtime", "provider", "threads", "batch")
 """What two rows must share to be compared with each other."""
+
+NAMED = COMPARABLE[:3]
+"""What they must share where neither needs settings: those that a board took are known once it has run."""
 
 
 def result_rows(ledger: Ledger, run_id: str | None = None) -> list[Row]:
@@ -31,11 +34,20 @@ def join_rows(entries: Iterable[Entry]) -> list[Row]:
     for entry in listed:
         if entry.measurement["is_baseline"] and entry.measurement["status"] == "ok":
             baselines.setdefault(_key(entry.measurement), entry)
-    return [_join_row(entry, baselines.get(_key(entry.measurement))) for entry in listed]
+            baselines.setdefault(_key(entry.measurement, NAMED), entry)
+    return [_join_row(entry, _find_baseline(entry.measurement, baselines)) for entry in listed]
 
 
-def _key(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(measurement[name] for name in COMPARABLE)
+def _find_baseline(
+    measurement: Mapping[str, Any], baselines: Mapping[tuple[Any, ...], Entry]
+) -> Entry | None:
+    """The baseline with the same settings; for what was not run, of which only accuracy is known, any."""
+    names = NAMED if measurement["status"] == "unfit" else COMPARABLE
+    return baselines.get(_key(measurement, names))
+
+
+def _key(measurement: Mapping[str, Any], names: Sequence[str] = COMPARABLE) -> tuple[Any, ...]:
+    return tuple(measurement[name] for name in names)
 
 
 def _join_row(entry: Entry, baseline: Entry | None) -> Row:
@@ -62,6 +74,8 @@ def _join_row(entry: Entry, baseline: Entry | None) -> Row:
         "params_nonzero": held["params_nonzero"],
         "macs": held["macs"],
         "file_bytes": held["file_bytes"],
+        "gzip_bytes": held.get("gzip_bytes"),  # a ledger of schema 1 does not tell it
+        "packed_bytes": held.get("packed_bytes"),
         "accuracy_host": held["accuracy_host"],
         "accuracy_device": held["accuracy_device"],
         "accuracy_change": _change_accuracy(held, baseline.measurement) if baseline else None,

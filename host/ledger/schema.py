@@ -2,6 +2,7 @@
 
 History of SCHEMA:
 1  the first.
+2  measurements may have the status `unfit`, and tell `gzip_bytes` and `packed_bytes`; runs tell `limits`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    update,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
@@ -37,7 +39,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from host.errors import LedgerError
 
-SCHEMA = 1
+SCHEMA = 2
 
 metadata = MetaData()
 
@@ -134,7 +136,10 @@ def read_schema(connection: Connection) -> int | None:
 
 
 def create_schema(engine: Engine) -> None:
-    """Create what is missing; safe when several processes do it at once."""
+    """Create what is missing, and mark what an older release wrote: all that it holds is valid as it is.
+
+    Safe when several processes do it at once.
+    """
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -147,8 +152,11 @@ def create_schema(engine: Engine) -> None:
         try:
             connection.execute(insert(facts).values(name="schema", value=SCHEMA))
             connection.commit()
-        except IntegrityError:  # another process was first; its row says the same
+        except IntegrityError:  # an older release, or another process that was first
             connection.rollback()
+            older = (facts.c.name == "schema") & (facts.c.value < SCHEMA)
+            connection.execute(update(facts).where(older).values(value=SCHEMA))
+            connection.commit()
 
 
 def check_schema(found: int, where: str) -> None:

@@ -40,7 +40,7 @@ class Ledger:
     def __init__(self, url: URL, engine: Engine) -> None:
         self._engine = engine
         self._file = schema.sqlite_path(url)
-        self._is_ready = False
+        self._schema: int | None = None
         self.where = str(self._file) if self._file else url.render_as_string(hide_password=True)
 
     @classmethod
@@ -79,18 +79,25 @@ class Ledger:
             if not found:
                 raise LedgerError(f"{self.where} holds no run {run_id!r}")
 
+    def forget_run(self, run_id: str) -> None:
+        """Remove a run that holds no measurement; one that holds any stays as it is."""
+        table = schema.measurements
+        with self._writing() as connection:
+            if connection.execute(select(table.c.task).where(table.c.run == run_id)).first() is None:
+                connection.execute(delete(schema.runs).where(schema.runs.c.id == run_id))
+
     def save(self, measurement: Measurement, rounds: Sequence[Samples]) -> bool:
         """Store a measurement and its samples (ns), round by round; False where it was stored before.
 
-        The same task of the same run is kept once. A failed one makes way for another attempt, a
-        successful one never does.
+        The same task of the same run is kept once. A failed one makes way for another attempt, an unfit one
+        for a measurement; a successful one never does.
         """
         summary = summarize_latency(rounds)
         with self._writing() as connection:
             table = schema.measurements
             same = (table.c.run == measurement.run) & (table.c.task == measurement.task)
             # The delete comes first: it takes the write lock, so that nobody saves in between.
-            connection.execute(delete(table).where(same & (table.c.status == "failed")))
+            connection.execute(delete(table).where(same & (table.c.status != "ok")))
             if connection.execute(select(table.c.task).where(same)).first() is not None:
                 return False
             try:
@@ -217,23 +224,24 @@ class Ledger:
             return list(connection.execute(query)) if self._holds_schema(connection) else []
 
     def _holds_schema(self, connection: Connection) -> bool:
-        if not self._is_ready:
+        if self._schema is None:
             found = schema.read_schema(connection)
             if found is not None:
                 schema.check_schema(found, self.where)
-                self._is_ready = True
-        return self._is_ready
+                self._schema = found
+        return self._schema is not None
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """One transaction, in a database that is created at the first one."""
+        """One transaction, in a database that is created, or brought up to date, at the first one."""
         if self._file is not None and not self._file.exists():
             self._create_folder(self._file.parent)
         with schema.explain_failures(self.where):
             with self._engine.connect() as connection:
-                is_ready = self._holds_schema(connection)
-            if not is_ready:
+                self._holds_schema(connection)
+            if self._schema != schema.SCHEMA:
                 schema.create_schema(self._engine)
+                self._schema = schema.SCHEMA
             with self._engine.begin() as connection:
                 yield connection
 

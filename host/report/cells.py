@@ -59,8 +59,26 @@ def format_count(value: int | None) -> str:
     return str(value)
 
 
-def format_mib(size: int | None) -> str:
-    return MISSING if size is None else f"{size / MIB:,.2f}"
+def format_mib(size: int | None, decimals: int = 2) -> str:
+    return format_number(None if size is None else size / MIB, decimals)
+
+
+def choose_mib_decimals(sizes: Iterable[int | None]) -> int:
+    """Two decimals for sizes in MiB, more where one is so small that these would say nothing."""
+    return max(2, choose_decimals(size / MIB for size in sizes if size and size < MIB / 10))
+
+
+def format_sparsity(reached: float | None, asked: float | None) -> str:
+    """A share in percent; `47.9 of 50` where what was asked for is more than 0.1 point away."""
+    if reached is None:
+        return MISSING
+    told = f"{100 * reached:.1f}"
+    return f"{told} of {100 * asked:g}" if asked is not None and misses_target(reached, asked) else told
+
+
+def misses_target(reached: float | None, asked: float | None) -> bool:
+    """Whether a sparsity is more than 0.1 point away from the one that was asked for."""
+    return reached is not None and asked is not None and abs(round(100 * (reached - asked), 6)) > 0.1
 
 
 def format_accuracy(accuracy: float | None, change: float | None) -> str:

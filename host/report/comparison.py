@@ -38,6 +38,7 @@ class Comparison(NamedTuple):
     left: tuple[Column, ...]
     groups: tuple[Group, ...]
     notes: tuple[Note, ...]
+    unfit: tuple[str, ...]
     failures: tuple[str, ...]
     hidden: int
 
@@ -64,7 +65,8 @@ def compare_rows(rows: Sequence[Row], limit: int | None = None) -> Comparison:
             for device in devices
         ),
         notes=tuple(_tell_notes(visible, best)),
-        failures=tuple(_tell_failure(row, apart) for row in visible if row["status"] != "ok"),
+        unfit=tuple(dict.fromkeys(_tell_unfit(row, apart) for row in visible if row["status"] == "unfit")),
+        failures=tuple(_tell_failure(row, apart) for row in visible if row["status"] == "failed"),
         hidden=len(lines) - len(shown),
     )
 
@@ -99,7 +101,13 @@ def _label_variants(rows: Sequence[Row], *, with_id: bool) -> dict[tuple[str, st
 
 def _varies_on_a_device(rows: Iterable[Row], name: str) -> bool:
     seen: dict[str, Any] = {}
-    return any(seen.setdefault(row["device"], row[name]) != row[name] for row in rows)
+    told = (row for row in rows if _tells(row, name))
+    return any(seen.setdefault(row["device"], row[name]) != row[name] for row in told)
+
+
+def _tells(row: Row, name: str) -> bool:
+    """Whether a row says something of a setting: what a board would have chosen, it says once it has run."""
+    return row["status"] == "ok" or row[name] is not None
 
 
 def _title_device(device: str, is_emulated: bool) -> str:
@@ -109,10 +117,13 @@ def _title_device(device: str, is_emulated: bool) -> str:
 def _tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
     """What all rows share, in one line; then a line for each device: its board, and what only it uses."""
     names = [name for name in ("model", *SETTINGS) if name not in apart]
-    shared = [name for name in names if len({row[name] for row in rows}) == 1]
+    values = {name: {row[name] for row in rows if _tells(row, name)} or {None} for name in names}
+    shared = [name for name in names if len(values[name]) == 1]
     own = [name for name in names if name not in shared]
-    facts = [" · ".join(tell_setting(name, rows[0][name]) for name in shared)] if rows and shared else []
-    firsts = {row["device"]: row for row in reversed(rows)}
+    facts = [" · ".join(tell_setting(name, *values[name]) for name in shared)] if rows and shared else []
+    firsts: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["status"] != "ok"):
+        firsts.setdefault(row["device"], row)
     for device in dict.fromkeys(row["device"] for row in rows):
         told = [
             clean_text(firsts[device]["board"]),
@@ -149,6 +160,12 @@ def _tell_failure(row: Row, apart: Sequence[str]) -> str:
         f" ({settings})" if settings else ""
     )
     return f"{where}: {clean_text(error['kind'])}: {_shorten(clean_text(error['message']))}"
+
+
+def _tell_unfit(row: Row, apart: Sequence[str]) -> str:
+    """Why a variant was not measured: the same on every device, and with whatever settings."""
+    model = f" ({clean_text(row['model'])})" if "model" in apart else ""
+    return f"{clean_text(row['variant'])}{model}: {clean_text(row['error']['message'])}"
 
 
 def _shorten(message: str) -> str:

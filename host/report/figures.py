@@ -11,7 +11,10 @@ from host.report import cells
 Row = Mapping[str, Any]
 Best = Mapping[tuple[str, ...], float]
 
-DROP_ORDER = ("macs", "params", "p90", "peak", "size", "energy", "interval", "accuracy")
+DROP_ORDER = (
+    *("macs", "params", "gzip", "p90", "peak", "packed", "size", "sparsity", "energy"),
+    *("interval", "accuracy"),
+)
 """What a narrow table leaves out first; before these come columns that hold nothing."""
 
 
@@ -66,14 +69,15 @@ def variant_columns(
 ) -> list[Column]:
     """What describes a variant on every device; `apart` names the settings that tell lines apart."""
     firsts = [line.first for line in lines]
-    columns = [_make("variant", "variant", [line.label for line in lines], "left")]
-    columns += [_make(name, name, [_tell(name, row[name]) for row in firsts], "left") for name in apart]
+    columns = [make_column("variant", "variant", [line.label for line in lines], "left")]
+    columns += [make_column(name, name, [_tell(name, row[name]) for row in firsts], "left") for name in apart]
     if has_accuracy:
         columns.append(_accuracy_column([_rows_with_accuracy(line)[0] for line in lines], best))
+    columns += _sparsity_columns(firsts)
+    columns += size_columns(firsts)
     columns += [
-        _make("size", "size MiB", [cells.format_mib(row["file_bytes"]) for row in firsts]),
-        _make("params", "params", [cells.format_count(row["params"]) for row in firsts]),
-        _make("macs", "MACs", [cells.format_count(row["macs"]) for row in firsts]),
+        make_column("params", "params", [cells.format_count(row["params"]) for row in firsts]),
+        make_column("macs", "MACs", [cells.format_count(row["macs"]) for row in firsts]),
     ]
     return columns
 
@@ -85,17 +89,41 @@ def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy:
     decimals = cells.choose_decimals(latency.get("p50") for latency in latencies)
     columns = [_accuracy_column(rows, best)] if has_accuracy else []
     columns += [
-        _make("p50", "p50 ms", [_format_p50(row, decimals) for row in rows]),
-        _make(
+        make_column("p50", "p50 ms", [_format_p50(row, decimals) for row in rows]),
+        make_column(
             "interval", "95 % interval", [cells.format_interval(i.get("p50_ci"), decimals) for i in latencies]
         ),
-        _make("p90", "p90 ms", [cells.format_number(i.get("p90"), decimals) for i in latencies]),
+        make_column("p90", "p90 ms", [cells.format_number(i.get("p90"), decimals) for i in latencies]),
         _speedup_column(rows, best),
-        _make("peak", "peak MiB", [cells.format_number(_look(row, "memory_mb", "peak"), 1) for row in rows]),
+        make_column(
+            "peak", "peak MiB", [cells.format_number(_look(row, "memory_mb", "peak"), 1) for row in rows]
+        ),
         _energy_column(rows),
-        _make("flags", "flags", [_format_flags(row) for row in rows], "left"),
+        make_column("flags", "flags", [_format_flags(row) for row in rows], "left"),
     ]
     return columns
+
+
+def _sparsity_columns(rows: Sequence[Row]) -> list[Column]:
+    """A column where a variant fell short of its target; else its name tells the sparsity."""
+    pairs = [(row["sparsity"], row["sparsity_target"]) for row in rows]
+    if not any(cells.misses_target(*pair) for pair in pairs):
+        return []
+    return [make_column("sparsity", "sparsity %", [cells.format_sparsity(*pair) for pair in pairs])]
+
+
+SIZES = {"size": "file", "gzip": "gzip", "packed": "packed"}
+"""Columns of sizes, and the titles that they have: the file, after gzip, in our own packing."""
+
+
+def size_columns(rows: Sequence[Row]) -> list[Column]:
+    """The sizes of files side by side in MiB; what is known of none of them is left out."""
+    decimals = cells.choose_mib_decimals(row[f"{title}_bytes"] for row in rows for title in SIZES.values())
+    return [
+        make_column(name, f"{title} MiB", [cells.format_mib(row[f"{title}_bytes"], decimals) for row in rows])
+        for name, title in SIZES.items()
+        if name == "size" or any(row[f"{title}_bytes"] is not None for row in rows)
+    ]
 
 
 def has_one_accuracy(lines: Iterable[Line]) -> bool:
@@ -114,7 +142,9 @@ def drop_columns(columns: Iterable[Column], dropped: Iterable[str]) -> tuple[Col
     return tuple(column for column in columns if column.name not in names)
 
 
-def _make(name: str, title: str, texts: Iterable[str], align: Literal["left", "right"] = "right") -> Column:
+def make_column(
+    name: str, title: str, texts: Iterable[str], align: Literal["left", "right"] = "right"
+) -> Column:
     return Column(name, title, align, tuple(Cell(text) for text in texts))
 
 
@@ -147,7 +177,7 @@ def _speedup_column(rows: Sequence[Row | None], best: Best) -> Column:
 def _energy_column(rows: Sequence[Row | None]) -> Column:
     energies = [_look(row, "power", "energy_mj") for row in rows]
     decimals = cells.choose_decimals(energies)
-    return _make("energy", "energy mJ", [cells.format_number(energy, decimals) for energy in energies])
+    return make_column("energy", "energy mJ", [cells.format_number(energy, decimals) for energy in energies])
 
 
 def _is_best(best: Best, key: tuple[str, ...], value: float | None) -> bool:
@@ -172,7 +202,7 @@ def _format_accuracy(row: Row | None) -> str:
 
 def _format_p50(row: Row | None, decimals: int) -> str:
     if row is not None and row["status"] != "ok":
-        return "failed"
+        return str(row["status"])
     return cells.format_number(_look(row, "latency_ms", "p50"), decimals)
 
 

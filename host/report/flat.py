@@ -29,7 +29,7 @@ FIELDS: tuple[Field, ...] = (
     *_fields("text", "runtime", "provider", "precision"),
     *_fields("whole", "threads", "batch"),
     *_fields("real", "sparsity", "sparsity_target"),
-    *_fields("whole", "params", "params_nonzero", "macs", "file_bytes"),
+    *_fields("whole", "params", "params_nonzero", "macs", "file_bytes", "gzip_bytes", "packed_bytes"),
     *_fields("real", "accuracy_host", "accuracy_device", "accuracy_change", "agreement", "max_abs_diff"),
     *_fields("whole", "latency_ms.n", "latency_ms.rounds"),
     *_fields("real", "latency_ms.min", "latency_ms.mean", "latency_ms.p50"),

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from host.report.cells import clean_text, format_accuracy, format_count, format_mib
+from host.report.cells import clean_text
 from host.report.exporting import open_console
-from host.specs.artifact import Artifact
 
 
 def print_rows(
@@ -53,24 +52,3 @@ def _flatten_list(name: str, values: Sequence[Any]) -> list[tuple[str, str]]:
     if not any(isinstance(value, Mapping) for value in values):
         return [(name, ", ".join(clean_text(value) for value in values) or clean_text(None))]
     return flatten_facts({f"{name}[{at}]": value for at, value in enumerate(values)})
-
-
-def print_artifacts(artifacts: Iterable[Artifact], console: Console | None = None) -> None:
-    """Print what was built: how large it is, what it costs, how good it is on the host."""
-    print_rows(
-        "Built",
-        ("model", "variant", "accuracy %", "size MiB", "params", "MACs", "file"),
-        [
-            (
-                artifact.model,
-                artifact.variant,
-                format_accuracy(artifact.accuracy, None),
-                format_mib(artifact.blob.size),
-                format_count(artifact.params),
-                format_count(artifact.macs),
-                artifact.blob.path,
-            )
-            for artifact in artifacts
-        ],
-        console,
-    )

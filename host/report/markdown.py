@@ -28,6 +28,9 @@ def _tell_lines(comparison: Comparison) -> Iterable[str]:
     if comparison.notes:
         yield ""
         yield from (f"- {escape(note.text)}" for note in comparison.notes)
+    if comparison.unfit:
+        yield from ("", f"{len(comparison.unfit)} unfit, not measured:", "")
+        yield from (f"- {escape(told)}" for told in comparison.unfit)
     if comparison.failures:
         yield from ("", f"{len(comparison.failures)} failed:", "")
         yield from (f"- {escape(failure)}" for failure in comparison.failures)

@@ -33,21 +33,24 @@ def print_results(rows: Sequence[Mapping[str, Any]], console: Console, limit: in
         console.print(Text("No measurements yet."))
         return
     comparison = compare_rows(rows, _limit_lines(rows, limit))
-    _print_lines(console, comparison.facts, "dim")
+    print_lines(console, comparison.facts, "dim")
     blocks, dropped = fit_columns(comparison, console.width)
     for block in blocks:
         console.print()
         console.print(_lay_out(comparison.left, block, dropped), crop=True)
     console.print()
-    _print_lines(console, _tell_dropped(comparison, dropped), "dim")
-    _print_lines(console, [note.text for note in comparison.notes if note.column not in dropped], "dim")
+    print_lines(console, _tell_dropped(comparison, dropped), "dim")
+    print_lines(console, [note.text for note in comparison.notes if note.column not in dropped], "dim")
+    if comparison.unfit:
+        print_lines(console, [f"{len(comparison.unfit)} unfit, not measured:"], "bold yellow")
+        print_lines(console, [f"  {told}" for told in comparison.unfit], "yellow")
     if comparison.failures:
-        _print_lines(console, [f"{len(comparison.failures)} failed:"], "bold red")
-        _print_lines(console, [f"  {failure}" for failure in comparison.failures], "red")
+        print_lines(console, [f"{len(comparison.failures)} failed:"], "bold red")
+        print_lines(console, [f"  {failure}" for failure in comparison.failures], "red")
     if comparison.hidden:
         shown = len(comparison.left[0].cells)
         told = f"{shown} of {shown + comparison.hidden} lines; --format csv, json or parquet gives all."
-        _print_lines(console, [told], "bold")
+        print_lines(console, [told], "bold")
 
 
 def _limit_lines(rows: Sequence[Mapping[str, Any]], limit: int | None) -> int | None:
@@ -103,15 +106,15 @@ def _find_width(
     cut = max(_column_width(left[0]) - name_width, 0) if name_width else 0
     widths = {id(group): _group_width(group, dropped) for group in comparison.groups}
     return max(
-        _columns_width(left) - cut + sum(GAP + widths[id(group)] for group in block) for block in blocks
+        columns_width(left) - cut + sum(GAP + widths[id(group)] for group in block) for block in blocks
     )
 
 
 def _group_width(group: Group, dropped: Sequence[str]) -> int:
-    return max(_columns_width(drop_columns(group.columns, dropped)), cell_len(group.title))
+    return max(columns_width(drop_columns(group.columns, dropped)), cell_len(group.title))
 
 
-def _columns_width(columns: Sequence[Column]) -> int:
+def columns_width(columns: Sequence[Column]) -> int:
     return sum(_column_width(column) for column in columns) + GAP * (len(columns) - 1)
 
 
@@ -135,23 +138,26 @@ def _all_columns(comparison: Comparison) -> list[Column]:
 
 def _tell_dropped(comparison: Comparison, dropped: Sequence[str]) -> list[str]:
     """A line that names the columns that were left out and would have told something."""
-    columns = [item for item in _all_columns(comparison) if item.name in dropped and not item.is_empty]
-    titles = ", ".join(dict.fromkeys(column.title for column in columns))
+    return tell_dropped(item for item in _all_columns(comparison) if item.name in dropped)
+
+
+def tell_dropped(columns: Iterable[Column]) -> list[str]:
+    titles = ", ".join(dict.fromkeys(column.title for column in columns if not column.is_empty))
     return [f"Left out for want of width: {titles}. The other formats hold everything."] if titles else []
 
 
 def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str]) -> Table:
     """The variants' columns and, side by side, each device's own; every line is one line high."""
     whole = Table.grid(padding=(0, GAP, 0, 0))
-    parts = [_build_part(" ", drop_columns(left, dropped))]
-    parts += [_build_part(group.title, drop_columns(group.columns, dropped)) for group in groups]
+    parts = [build_part(" ", drop_columns(left, dropped))]
+    parts += [build_part(group.title, drop_columns(group.columns, dropped)) for group in groups]
     for _ in parts:
         whole.add_column(no_wrap=True)
     whole.add_row(*parts)
     return whole
 
 
-def _build_part(title: str, columns: Sequence[Column]) -> Table:
+def build_part(title: str, columns: Sequence[Column]) -> Table:
     """One block under a heading. Only the names of variants may be cut: half a number is a wrong number."""
     table = Table(
         title=Text(title, style="bold cyan", no_wrap=True, overflow="ellipsis"),
@@ -177,10 +183,10 @@ def _build_part(title: str, columns: Sequence[Column]) -> Table:
 def _style_cell(text: str, is_best: bool) -> Text:
     if is_best:
         return Text(f"{text}*", style="bold green")
-    return Text(text, style="red" if text == "failed" else "")
+    return Text(text, style={"failed": "red", "unfit": "yellow"}.get(text, ""))
 
 
-def _print_lines(console: Console, lines: Iterable[str], style: str) -> None:
+def print_lines(console: Console, lines: Iterable[str], style: str) -> None:
     for line in lines:
         console.print(Text(line, style=style), soft_wrap=True)
 
@@ -190,5 +196,5 @@ def print_winners(winners: Iterable[Winner], console: Console | None = None) -> 
     shown = console or Console(highlight=False)
     for winner in winners:
         first, *others = describe_winner(winner)
-        _print_lines(shown, [first], "bold")
-        _print_lines(shown, others, "dim")
+        print_lines(shown, [first], "bold")
+        print_lines(shown, others, "dim")

@@ -28,6 +28,29 @@ class Tensor(Record):
     shape: tuple[int | None, ...]
 
 
+class PackedParts(Record):
+    """Where the bytes of a packed file go; together they are the file."""
+
+    values: int = Field(ge=0)
+    indices: int = Field(ge=0)
+    scales: int = Field(ge=0)
+    rest: int = Field(ge=0)
+
+
+class Step(Record):
+    """One step of pruning, after its fine-tuning; `accuracy` is over the validation images.
+
+    `is_kept` is False for a step that was rolled back because it cost too much.
+    """
+
+    sparsity: float
+    params: int
+    params_nonzero: int
+    macs: int
+    accuracy: float
+    is_kept: bool = True
+
+
 class Artifact(Record):
     """One variant as an ONNX file.
 
@@ -37,6 +60,10 @@ class Artifact(Record):
     set on the host. `evaluation` holds `x` (N, C, H, W) float32 and `y` (N,) int64; `reference` holds
     `outputs` (N, classes) float32, what the host's runtime answers to `x`. Both are None for a model
     without a data set, as are parameters, MACs and sparsity where a file does not tell them.
+
+    `gzip_bytes` is the size of the file after gzip; `packed` is the file in our own packing, from which a
+    board restores every byte of it. `steps` are those of pruning; `notes` are sentences on what the
+    build decided (a step rolled back, layers left in float).
     """
 
     model: str
@@ -52,6 +79,11 @@ class Artifact(Record):
     sparsity: float | None = None
     sparsity_target: float | None = None
     accuracy: float | None = None
+    gzip_bytes: int | None = None
+    packed: Blob | None = None
+    packed_parts: PackedParts | None = None
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
     evaluation: Blob | None = None
     reference: Blob | None = None
 

@@ -33,14 +33,18 @@ class Power(Record):
 
 
 class Failure(Record):
-    """Why a measurement failed: one of the kinds of `device_agent.protocol`, and what is known."""
+    """Why there are no figures: one of the kinds of `device_agent.protocol` or `unfit`, and what is known."""
 
     kind: str
     message: str
 
 
 class Measurement(Record):
-    """One measurement. Latency is not here: its raw samples are stored beside it, round by round."""
+    """One measurement. Latency is not here: its raw samples are stored beside it, round by round.
+
+    `unfit` is the status of a task that no board spent time on, because the host found its variant to be
+    less accurate than the profile asks for; `error` says so.
+    """
 
     run: str
     task: str
@@ -63,6 +67,8 @@ class Measurement(Record):
     params_nonzero: int | None
     macs: int | None
     file_bytes: int
+    gzip_bytes: int | None = None
+    packed_bytes: int | None = None
     accuracy_host: float | None
     accuracy_device: float | None = None
     agreement: float | None = None
@@ -73,7 +79,7 @@ class Measurement(Record):
     power: Power = Power()
     environment: dict[str, JsonValue] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "failed", "unfit"]
     error: Failure | None = None
     started_at: datetime
 

@@ -1,0 +1,97 @@
+"""Several builds at once, in processes here or on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import joblib
+
+from host.compress.build_store import BuildStore
+from host.compress.building import build_variant, naming
+from host.compress.stages import Stages
+from host.errors import UsageError
+from host.plan import PlannedVariant
+from host.progress import Progress, Silent
+
+Work = Callable[[PlannedVariant, BuildStore, int], tuple[str, ...]]
+
+
+def build_parallel(
+    planned: Sequence[PlannedVariant],
+    store: BuildStore,
+    evaluation_images: int,
+    progress: Progress,
+    jobs: int,
+    scheduler: str | None,
+) -> None:
+    """Leave the variants in the store, `jobs` at a time; what chains share is built once, before them.
+
+    Training comes first, then pruning and export, then the rest: so no two processes make one stage.
+    """
+    stages = {item.id: Stages(item, store, progress) for item in planned}
+    rounds: tuple[tuple[str, Work, dict[str, PlannedVariant]], ...] = (
+        ("training", _train, {item.prefix: item for item in planned}),
+        ("pruning and exporting", _export, {stages[item.id].exported_key: item for item in planned}),
+        ("finishing", _finish, {item.id: item for item in planned}),
+    )
+    with _run_on(scheduler):
+        for what, work, wanted in rounds:
+            with progress.track(f"{what}, {jobs} at a time", len(wanted)) as tick:
+                calls = (joblib.delayed(work)(item, store, evaluation_images) for item in wanted.values())
+                parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+                for notes in parallel(calls):
+                    tick()
+                    for note in notes:
+                        progress.say(note)
+
+
+@contextmanager
+def _run_on(scheduler: str | None) -> Iterator[None]:
+    """joblib's own processes, or those of the cluster. Raises UsageError where it does not answer."""
+    if scheduler is None:
+        with joblib.parallel_config("loky"):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError(
+            "Dask is not installed", "Install it with `pip install 'boardbench[dask]'`."
+        ) from error
+    try:
+        client = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        hint = "Start one with `dask scheduler`, and workers that see this workspace's folder."
+        raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}", hint) from error
+    with client, joblib.parallel_config("dask"):
+        yield
+
+
+def _train(planned: PlannedVariant, store: BuildStore, _evaluation_images: int) -> tuple[str, ...]:
+    with naming(planned):
+        Stages(planned, store, Silent()).train()
+    return ()
+
+
+def _export(planned: PlannedVariant, store: BuildStore, _evaluation_images: int) -> tuple[str, ...]:
+    heard = _Heard()
+    with naming(planned):
+        Stages(planned, store, heard).export()
+    return tuple(heard.said)
+
+
+def _finish(planned: PlannedVariant, store: BuildStore, evaluation_images: int) -> tuple[str, ...]:
+    heard = _Heard()
+    build_variant(planned, store, evaluation_images, heard)
+    return tuple(heard.said)
+
+
+class _Heard(Silent):
+    """Keeps what a worker says, to be said again where somebody listens."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
