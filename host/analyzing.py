@@ -15,12 +15,13 @@ from host.compress.first_layer import read_first_filters
 from host.compress.labelled_images import Pixels
 from host.compress.onnx_files import load_onnx
 from host.compress.origins import describe_origin
-from host.errors import BuildError, UsageError
+from host.errors import BenchError, BuildError, UsageError
 from host.plan import Plan, PlannedVariant, narrow_plan, plan_sweep
 from host.preparing import plan_profile
 from host.progress import Progress
 from host.specs.analysis import Analysis, AnalyzedFile, Filters, Sizes
 from host.specs.artifact import Artifact
+from host.specs.library import load_profile
 from host.specs.profile import Profile
 from host.specs.recipe import Recipe
 from host.specs.variant import Variant
@@ -48,19 +49,45 @@ class Findings:
     pictures: Pictures
 
 
+def find_profile(label: str, model: str | None, workspace: Workspace) -> str:
+    """The profile whose variant `label` is built, of those in the workspace and those shipped.
+
+    Raises UsageError where there is none, or where several have different variants of that name.
+    """
+    found: dict[str, str] = {}
+    for name in workspace.find_files("profiles"):
+        try:
+            plan = plan_profile(load_profile(workspace, name), (), workspace)
+        except BenchError:
+            continue  # its data or its models are not here: nothing of it can be built either
+        for item in plan.variants:
+            is_meant = item.label == label and model in (None, item.recipe.name)
+            if is_meant and is_built(item, workspace.cache):
+                found.setdefault(item.id, name)
+    if not found:
+        raise UsageError(
+            f"no built variant is called {label!r}", "Name its profile: --profile P; `bench profiles list`."
+        )
+    if len(found) > 1:
+        names = ", ".join(found.values())
+        raise UsageError(f"several built variants are called {label}", f"Name one's --profile: {names}")
+    return next(iter(found.values()))
+
+
 def analyze(
     label: str,
-    profile: Profile,
-    profile_name: str,
+    profile_name: str | None,
     model: str | None,
     workspace: Workspace,
     progress: Progress,
 ) -> Findings:
     """Analyse the variant of a profile that is called `label`, of the one model that has it or of `model`.
 
-    Raises UsageError for a name that is not there or not clear, BuildError for a variant that is not built.
+    Without a profile, the one is taken whose variant of that name is built. Raises UsageError for a name
+    that is not there or not clear, BuildError for a variant that is not built.
     """
-    plan = plan_profile(profile, (), workspace)
+    profile_name = profile_name or find_profile(label, model, workspace)
+    plan = plan_profile(load_profile(workspace, profile_name), (), workspace)
     planned = choose_variant(plan, label, model)
     if not is_built(planned, workspace.cache):
         words = ["bench", "build", "--profile", profile_name, "--variant", label]

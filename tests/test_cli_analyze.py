@@ -40,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / built.name  # which is part of what names the module of its architecture
+    root = tmp_path / "copy"
     shutil.copytree(built, root)
     monkeypatch.chdir(root)
     return root
@@ -67,6 +67,15 @@ def test_a_variant_becomes_a_page_numbers_and_a_summary(workspace: Path, capsys:
     assert sum(map(sum, quality.confusion or ())) == 360
     files = {path.name for path in page.parent.iterdir() if path.name.startswith("analysis")}
     assert files == {page.name, page.with_suffix(".json").name}
+
+
+def test_without_a_profile_the_one_is_found_that_has_the_built_variant(
+    workspace: Path, capsys: Captured
+) -> None:
+    assert run_bench(["analyze", LABEL, "-o", "named.html", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["variant"]["variant"] == LABEL
+    assert run_bench(["analyze", "weight-l1-50"]) == 2
+    assert "no built variant is called 'weight-l1-50'" in capsys.readouterr().err
 
 
 def test_accuracy_is_what_the_build_found(workspace: Path, capsys: Captured) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("variant")
-@profile_option(required=True)
+@profile_option(required=False)
 @click.option("--model", metavar="M", help="The model, where several of the profile have this variant.")
 @click.option(
     "--output",
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to print the answer.",
 )
-def analyze(variant: str, profile_name: str, model: str | None, file: Path | None, output: str) -> None:
+def analyze(
+    variant: str, profile_name: str | None, model: str | None, file: Path | None, output: str
+) -> None:
     """Show where a built variant is right and wrong.
 
     VARIANT is what `bench build` calls it, such as channel-l2-50+int8. It is compared with the dense model
-    where that is built too.
+    where that is built too. Without --profile, the profile is taken that has a built variant of this name.
     """
     from host.analyzing import analyze as find
     from host.report.analysis_page import render_page
     from host.report.analysis_summary import print_analysis
     from host.report.live import LiveProgress
     from host.report.output import open_text
-    from host.specs.library import load_profile
 
     check_page(file)
     workspace = current_workspace()
-    profile = load_profile(workspace, profile_name)
     with LiveProgress() as progress:
-        findings = find(variant, profile, profile_name, model, workspace, progress)
+        findings = find(variant, profile_name, model, workspace, progress)
     if file is None:
         workspace.results.mkdir(parents=True, exist_ok=True)
     page = file or workspace.results / name_page(findings.analysis)

@@ -81,14 +81,16 @@ def hash_sources(module: str) -> str:
             f"there is no Python module {top!r} for the architecture",
             f"Looked in {looked}, and among the installed packages.",
         )
-    sources = sorted(
-        path for location in spec.submodule_search_locations or () for path in Path(location).rglob("*.py")
-    )
+    sources = [
+        (path.relative_to(location), path)
+        for location in spec.submodule_search_locations or ()
+        for path in Path(location).rglob("*.py")
+    ]
     if not sources and spec.origin is not None:
-        sources = [Path(spec.origin)]
+        sources = [(Path(Path(spec.origin).name), Path(spec.origin))]
     told = hashlib.sha256()
-    for path in sources:
-        told.update(f"{path.parent.name}/{path.name} {hash_file(path)}\n".encode())
+    for name, path in sorted(sources):
+        told.update(f"{name.as_posix()} {hash_file(path)}\n".encode())
     return told.hexdigest()
 
 
