@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
+import hypothesis
 import pytest
 
 from host.fleet import emulator
@@ -24,6 +25,10 @@ from tests.tiny_workspace import make_tiny_workspace
 
 if TYPE_CHECKING:
     from tests.main_job import Swept
+
+# A machine may be busy: no test judges by how long an example took.
+hypothesis.settings.register_profile("boardbench", deadline=None)
+hypothesis.settings.load_profile("boardbench")
 
 pytest.register_assert_rewrite("tests.main_job")  # before it is imported, or its asserts tell little
 

@@ -42,6 +42,12 @@ class FineTune(Record):
         return training.model_copy(update=own)
 
 
+class RoundedTuning(FineTune):
+    """Training with rounding in place. Norms are folded by then, so it wants smaller steps."""
+
+    learning_rate: float = Field(0.002, gt=0)
+
+
 class Prune(Record):
     """What is removed, how it is chosen, and in how many steps.
 
@@ -196,7 +202,7 @@ class Quantize(Record):
     groups: Annotated[tuple[LayerBits, ...], BeforeValidator(_list_groups)] = ()
     exclude: Annotated[tuple[str, ...], BeforeValidator(_split_patterns)] = ()
     auto_exclude: AutoExclude | None = None
-    finetune: FineTune | None = None
+    finetune: RoundedTuning | None = None
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> Quantize:
