@@ -345,6 +345,9 @@ def repeatable_torch(seed: int) -> Iterator[None]:
     """
     torch.set_num_threads(min(MOST_THREADS, len(os.sched_getaffinity(0))))
     torch.set_flush_denormal(True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_flush_denormal(False)
