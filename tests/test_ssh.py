@@ -205,6 +205,20 @@ def test_a_link_that_breaks_while_sending_is_lost(emulated_device: Device, troub
             remote.send(["sh", "-c", "cat > /dev/null"], chunks(), timeout=0.5)
 
 
+def test_closing_a_channel_of_a_link_that_just_broke_hides_nothing(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = paramiko.Channel.close
+
+    def close_too_late(channel: paramiko.Channel) -> None:
+        close(channel)
+        raise EOFError
+
+    monkeypatch.setattr(paramiko.Channel, "close", close_too_late)
+    with open_ssh(device) as remote:
+        assert remote.run(["echo", "done"]).stdout == b"done\n"
+
+
 def test_a_link_that_breaks_while_a_command_runs_is_lost(device: Device) -> None:
     with relayed(device) as (far, relay), open_ssh(far) as remote:
         cutter = threading.Timer(0.3, relay.cut)

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import paramiko
@@ -119,7 +119,8 @@ class SshRemote:
                 channel.exec_command(f"echo {mark}; exec {quote_command(argv)}")
             yield channel, Intake(self.device_name, mark.encode(), MAX_ANSWER_BYTES)
         finally:
-            channel.close()
+            with suppress(paramiko.SSHException, EOFError, OSError):  # a link that broke closed it already
+                channel.close()
 
     @contextmanager
     def _on_link(self) -> Iterator[None]:
