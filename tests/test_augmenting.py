@@ -26,7 +26,7 @@ def test_nothing_asked_changes_nothing_and_draws_nothing() -> None:
     assert torch.rand(1) == expected
 
 
-@pytest.mark.parametrize("settings", [{"crop": 2}, {"flip": True}, {"crop": 2, "flip": True}])
+@pytest.mark.parametrize("settings", [{"crop": 2}, {"flip": True}, {"cutout": 3}, {"crop": 2, "flip": True}])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_shape_and_type_stay_and_the_seed_decides(settings: dict[str, Any], dtype: Any) -> None:
     pixels = PIXELS.astype(dtype)
@@ -59,3 +59,17 @@ def test_images_smaller_than_the_crop_are_shifted_as_far_as_a_mirror_shows(shape
     shifted = augment(pixels, crop=64)
     assert shifted.shape == shape
     assert all(set(new.ravel()) <= set(old.ravel()) for new, old in zip(shifted, pixels, strict=True))
+
+
+@pytest.mark.parametrize(("side", "most"), [(1, 1), (2, 4), (3, 9), (40, 63)])
+def test_one_square_of_each_image_is_hidden_behind_its_mean_colour(side: int, most: int) -> None:
+    pixels = np.repeat(PIXELS[:1].astype(np.float32), 300, axis=0)
+    colour = pixels[0].mean(axis=(1, 2))
+    hidden = (augment(pixels, cutout=side) != pixels).any(axis=1)
+    assert hidden.any(axis=(1, 2)).all()
+    assert hidden.sum(axis=(1, 2)).max() == most
+    assert hidden.any(axis=0).all(), "some place is never hidden"
+    for new, where in zip(augment(pixels, cutout=side), hidden, strict=True):
+        rows, columns = np.nonzero(where.any(axis=1))[0], np.nonzero(where.any(axis=0))[0]
+        assert where.sum() == len(rows) * len(columns), "not a rectangle"
+        np.testing.assert_allclose(new[:, where], np.repeat(colour[:, None], where.sum(), axis=1), rtol=1e-6)

@@ -82,11 +82,13 @@ class Input(Record):
 class Augment(Record):
     """What training does to an image, at its own size, each time that it sees it.
 
-    `crop` shifts it by up to so many pixels, its edge mirrored; `flip` mirrors every other one.
+    `crop` shifts it by up to so many pixels, its edge mirrored; `flip` mirrors every other one; `cutout`
+    hides a square of so many pixels behind the image's mean colour (DeVries & Taylor, 2017).
     """
 
     crop: int = Field(0, ge=0, le=64)
     flip: bool = False
+    cutout: int = Field(0, ge=0, le=1024)
 
 
 class Training(Record):
