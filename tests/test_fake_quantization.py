@@ -30,7 +30,8 @@ from host.compress.mixed_export import export_mixed
 from host.compress.norm_folding import fold_norms
 from host.compress.sensitivity import find_excluded_file, find_excluded_mixed, search_excluded
 from host.compress.stripping import serialize_model
-from host.compress.training import fit, measure_accuracy
+from host.compress.torch_answers import measure_accuracy
+from host.compress.training import fit
 from host.errors import BuildError
 from host.specs.recipe import Training
 from host.specs.variant import Quantize

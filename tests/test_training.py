@@ -14,16 +14,9 @@ from torch.nn import functional
 
 from host.compress.architectures import load_model
 from host.compress.data import Images, load_split
-from host.compress.training import (
-    Average,
-    Teacher,
-    count_steps,
-    fit,
-    make_optimizer,
-    make_schedule,
-    measure_accuracy,
-    mix_losses,
-)
+from host.compress.optimization import Average, make_optimizer, make_schedule, mix_losses
+from host.compress.torch_answers import measure_accuracy
+from host.compress.training import Teacher, count_steps, fit
 from host.errors import BuildError
 from host.specs.recipe import Input, Training
 from host.specs.variant import Distill

@@ -10,6 +10,7 @@ import joblib
 from host.compress.build_store import BuildStore
 from host.compress.building import build_variant, naming
 from host.compress.stages import Stages
+from host.compress.weights import Weights
 from host.errors import UsageError
 from host.plan import PlannedVariant
 from host.progress import Progress, Silent
@@ -70,7 +71,7 @@ def _run_on(scheduler: str | None) -> Iterator[None]:
 
 def _train(planned: PlannedVariant, store: BuildStore, _evaluation_images: int) -> tuple[str, ...]:
     with naming(planned):
-        Stages(planned, store, Silent()).train()
+        Weights(planned, store, Silent()).train()
     return ()
 
 

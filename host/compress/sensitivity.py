@@ -17,7 +17,7 @@ from host.compress.evaluation import run_images, score_accuracy
 from host.compress.fake_quantization import prepare_mixed, rounded_layers
 from host.compress.quantization import Calibrated
 from host.compress.stripping import serialize_model
-from host.compress.training import measure_accuracy
+from host.compress.torch_answers import measure_accuracy
 from host.errors import BuildError
 from host.specs.variant import Quantize
 

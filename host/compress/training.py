@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -21,15 +19,13 @@ from torch.nn import functional
 from host.compress.augmenting import augment_pixels
 from host.compress.build_store import write_file
 from host.compress.data import Images, prepare_pixels
-from host.compress.user_code import blame_code
+from host.compress.optimization import Average, make_optimizer, make_schedule, mix_losses
+from host.compress.repeatable import repeatable_torch
+from host.compress.torch_answers import check_outputs
 from host.errors import BuildError
 from host.progress import Tick
 from host.specs.recipe import Training
 from host.specs.variant import Distill
-
-TEST_BATCH = 250
-MOST_THREADS = 4
-"""The number of threads decides how sums are rounded: equal machines give equal bytes, also with `--jobs`."""
 
 
 @dataclass(frozen=True)
@@ -194,96 +190,9 @@ class _Course:
         return int(state["epoch"])
 
 
-def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW, over all parameters."""
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(),
-            lr=training.learning_rate,
-            betas=(training.momentum, 0.999),
-            weight_decay=training.weight_decay,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0,
-    )
-
-
-def make_schedule(
-    optimizer: torch.optim.Optimizer, training: Training, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over all steps: up and down by cosines, or only down.
-
-    In one cycle the momentum falls and rises against it, by 0.05 around its own value (Smith, 2018).
-    """
-    if training.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    # A warm-up of exactly one step has no length, and torch would divide by it.
-    warmup = training.warmup + (1e-9 if math.isclose(training.warmup * steps, 1) else 0)
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        training.learning_rate,
-        total_steps=steps,
-        pct_start=warmup,
-        cycle_momentum=training.momentum > 0,
-        base_momentum=max(0.0, round(training.momentum - 0.05, 9)),
-        max_momentum=min(0.999, round(training.momentum + 0.05, 9)),
-    )
-
-
 def _plain_state(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
     """A schedule's state without its functions, which torch would only read back by running code."""
     return {key: value for key, value in schedule.state_dict().items() if not callable(value)}
-
-
-def mix_losses(
-    own: torch.Tensor, scores: torch.Tensor, wanted: torch.Tensor, distill: Distill
-) -> torch.Tensor:
-    """The labels' loss and the teacher's, Kullback-Leibler at a temperature (Hinton et al., 2015).
-
-    The square of the temperature keeps the size of its gradients.
-    """
-    heat = distill.temperature
-    taught = functional.kl_div(
-        functional.log_softmax(scores / heat, dim=1),
-        functional.log_softmax(wanted / heat, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return (1 - distill.weight) * own + distill.weight * heat**2 * taught
-
-
-class Average:
-    """An exponential mean of a model's weights and of its norms' statistics, over the steps.
-
-    Early on the mean is over the few steps that there are: the decay rises from 0.1 to what was asked.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._live = [value for value in model.state_dict().values() if value.is_floating_point()]
-        self._means = [value.clone() for value in self._live]
-        self._decay = decay
-        self._steps = 0
-
-    def update(self) -> None:
-        self._steps += 1
-        decay = min(self._decay, self._steps / (self._steps + 9))
-        torch._foreach_lerp_(self._means, self._live, 1 - decay)
-
-    def replace_live(self) -> None:
-        """Make the mean the weights of the model that is averaged."""
-        with torch.no_grad():
-            torch._foreach_copy_(self._live, self._means)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"means": self._means, "steps": self._steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        torch._foreach_copy_(self._means, state["means"])
-        self._steps = int(state["steps"])
 
 
 def _batch_bounds(images: int, size: int) -> list[tuple[int, int]]:
@@ -299,55 +208,3 @@ def _check_loss(loss: torch.Tensor, epoch: int) -> float:
             f"training diverged in epoch {epoch}: the loss is {value}", "Lower its learning_rate."
         )
     return value
-
-
-def measure_accuracy(model: nn.Module, images: Images, tick: Tick) -> float:
-    """The share of images whose largest score is their label, by torch. `tick` counts images."""
-    right = 0
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with torch.no_grad():
-        for start in range(0, len(images), TEST_BATCH):
-            x = prepare_pixels(images.pixels[start : start + TEST_BATCH], images.seen)
-            scores = model(torch.from_numpy(x).to(memory_format=torch.channels_last)).numpy()
-            labels = images.y[start : start + TEST_BATCH]
-            right += int((scores.argmax(axis=1) == labels).sum())
-            tick(len(labels))
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return right / len(images)
-
-
-def check_outputs(model: nn.Module, images: Images) -> None:
-    """Raises BuildError where the model does not take the images, or does not answer with class scores."""
-    classes = int(images.y.max()) + 1
-    model.eval()
-    few = images.take(2).x
-    shape = list(few.shape[1:])
-    with torch.no_grad(), blame_code(f"the model does not run on the recipe's input {shape}"):
-        outputs = model(torch.from_numpy(few))
-    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or outputs.shape[1] < classes:
-        found = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise BuildError(
-            f"the model answers with {found} to a batch of 2, expected [2, {classes}] class scores",
-            "Many factories take the number of classes: `arguments: {num_classes: 10}` in the recipe.",
-        )
-
-
-@contextmanager
-def repeatable_torch(seed: int) -> Iterator[None]:
-    """Up to four cores, a seeded generator, and denormals flushed to zero.
-
-    Small layers meet at a barrier thousands of times a second. `building.py` asks OpenMP to sleep there:
-    where threads spin, one other busy process holds a thread of ours and all the others spin for it. On two
-    cores beside one busy process, MobileNetV2 took 1.43 s a batch so, and 0.76 s with threads that sleep.
-
-    Denormals appear in the gradients of nearly trained models and make them several times slower. The
-    switch belongs to a thread; the threads that OpenMP starts for it inherit it, if they start afterwards.
-    """
-    torch.set_num_threads(min(MOST_THREADS, len(os.sched_getaffinity(0))))
-    torch.set_flush_denormal(True)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_flush_denormal(False)
