@@ -17,8 +17,8 @@ from host.specs.library import load_profile, load_recipe
 from host.specs.measure import Measure
 from host.specs.profile import Profile, expand_axes, parse_profile
 from host.specs.reading import Faults, parse_record, read_document, read_record
-from host.specs.recipe import Recipe
-from host.specs.variant import Variant
+from host.specs.recipe import Augment, Recipe, Training
+from host.specs.variant import Distill, FineTune, Variant
 from host.specs.writing import to_yaml
 from host.workspace import Workspace, find_root
 
@@ -282,3 +282,14 @@ def test_what_an_agent_leaves_in_a_home_folder_makes_it_no_workspace(tmp_path: P
     assert find_root(tmp_path / "project") == tmp_path / "project"
     (tmp_path / ".boardbench" / "cache").mkdir()
     assert find_root(tmp_path / "project") == tmp_path
+
+
+def test_fine_tuning_takes_what_it_does_not_say_from_the_recipe() -> None:
+    recipe = Training(epochs=9, weight_decay=0.01, momentum=0.8, augment=Augment(crop=2, cutout=3), seed=5)
+    said = FineTune(
+        epochs=1, learning_rate=0.3, weight_decay=0.0, augment=Augment(flip=True), distill=Distill()
+    )
+    assert FineTune(epochs=1).over(recipe) == recipe.model_copy(update={"epochs": 1, "learning_rate": 0.02})
+    assert said.over(recipe) == Training(
+        epochs=1, learning_rate=0.3, weight_decay=0.0, momentum=0.8, augment=Augment(flip=True), seed=5
+    )

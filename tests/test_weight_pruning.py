@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
 from host.compress.pruning import hold_zeros, make_pruner, plan_sparsities
@@ -54,9 +55,30 @@ def test_scope_layer_takes_the_smallest_weights_of_each_layer() -> None:
     assert weights(model) == [[0, 0, 3, -4], [0, 0, 7, -8]]
 
 
+def test_lamp_weighs_a_weight_against_what_is_not_less_in_its_layer() -> None:
+    """1, 4, 9, 16 score 1/30, 4/29, 9/25 and 1; 25, 36, 49, 64 score 25/174, 36/149, 49/113 and 1."""
+    model = two_layers()
+    assert prune_once(model, granularity="weight", criterion="lamp", sparsity=3 / 8) == 3 / 8
+    assert weights(model) == [[0, 0, 3, -4], [0, -6, 7, -8]]
+
+
+def test_lamp_leaves_every_layer_something_and_counts_what_is_gone_already() -> None:
+    model = two_layers()
+    pruner = make_pruner(model, Prune(granularity="weight", criterion="lamp", sparsity=0.75), make_images())
+    assert [pruner.prune_to(share) for share in (0.5, 0.75)] == [0.5, 0.75]
+    assert weights(model) == [[0, 0, 0, -4], [0, 0, 0, -8]]
+
+
+def test_lamp_within_a_layer_is_refused_for_it_would_be_l2() -> None:
+    with pytest.raises(ValidationError, match="needs scope: global"):
+        Prune(granularity="vector", criterion="lamp", sparsity=0.5)
+
+
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("scope", ["global", "layer"])
-@pytest.mark.parametrize("criterion", ["l1", "l2", "random", "taylor"])
+@pytest.mark.parametrize(
+    ("scope", "criterion"),
+    [("global", "lamp"), *itertools.product(["global", "layer"], ["l1", "l2", "random", "taylor"])],
+)
 def test_weight_sparsity_is_reached_within_a_tenth_of_a_point(
     sparsity: float, scope: str, criterion: str
 ) -> None:
@@ -265,6 +287,6 @@ def test_the_steps_of_a_cubic_schedule_are_seen_in_the_weights() -> None:
     prune = Prune(granularity="weight", sparsity=0.8, schedule="cubic", steps=4)
     pruner = make_pruner(model, prune, make_images())
     reached = [pruner.prune_to(asked) for asked in plan_sparsities(prune)]
-    rises = [after - before for before, after in pairwise([0.0, *reached])]
+    rises = [after - before for before, after in itertools.pairwise([0.0, *reached])]
     assert rises == sorted(rises, reverse=True)
     assert reached == pytest.approx(plan_sparsities(prune), abs=0.001)

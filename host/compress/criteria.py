@@ -24,9 +24,13 @@ GRADIENT_BATCH = 32
 WEIGHT_SCORES: dict[Criterion, Callable[[Any], torch.Tensor]] = {
     "l1": lambda weight: weight.abs(),
     "l2": lambda weight: weight.square(),
+    "lamp": lambda weight: weight.square(),
     "taylor": lambda weight: (weight * weight.grad).abs(),
 }
-"""The score of each weight; a group of weights is worth its mean. `random` draws one for each group."""
+"""The score of each weight; a group of weights is worth its mean, of which `lamp` takes `find_shares`.
+
+`random` draws one for each group.
+"""
 
 CHANNEL_SCORES: dict[Criterion, Callable[[], Any]] = {
     "l1": lambda: torch_pruning.importance.GroupMagnitudeImportance(p=1),
@@ -54,6 +58,18 @@ def make_importance(model: nn.Module, criterion: Criterion) -> Any:
             "Choose another criterion, such as l2 or taylor.",
         )
     return CHANNEL_SCORES[criterion]()
+
+
+def find_shares(squares: torch.Tensor) -> torch.Tensor:
+    """Layer-adaptive scores (Lee et al., 2021): each one's share of the sum of those that are not less.
+
+    The greatest has 1 in every layer, so layers can be compared, and none loses all that it has.
+    """
+    order = squares.argsort(descending=True, stable=True)
+    greater = squares[order].cumsum(0, dtype=torch.float64)
+    shares = torch.empty_like(squares)
+    shares[order] = (squares[order] / greater).to(squares.dtype)
+    return shares
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune as torch_prune
 
-from host.compress.criteria import WEIGHT_SCORES, ready_to_score
+from host.compress.criteria import WEIGHT_SCORES, find_shares, ready_to_score
 from host.compress.data import Images
 from host.specs.variant import Prune
 
@@ -82,6 +82,8 @@ def make_units(layer: Any, prune: Prune) -> Units:
     else:
         score = WEIGHT_SCORES[prune.criterion](layer.weight).flatten()
         scores = torch.zeros(len(sizes)).index_add_(0, flat, score) / sizes
+    if prune.criterion == "lamp":
+        scores = find_shares(scores)
     alive = torch.zeros(len(sizes)).index_add_(0, flat, (layer.weight != 0).float().flatten())
     return Units(number, scores.masked_fill(alive == 0, GONE_BEFORE), sizes)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from host.specs.recipe import Training
+from host.specs.recipe import Augment, Training
 from host.specs.record import Record, matching
 
 Granularity = Literal["weight", "pattern", "vector", "kernel", "channel"]
@@ -26,19 +26,24 @@ class Distill(Record):
 
 
 class FineTune(Record):
-    """Training after a change to the model, with the recipe's own settings where None; zeros are held."""
+    """Training after a change to the model, with the recipe's own settings where None; zeros are held.
+
+    A network that lost capacity fits less, and often wants less `weight_decay` and a milder `augment`.
+    """
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(0.02, gt=0)
     optimizer: Literal["sgd", "adamw"] | None = None
     schedule: Literal["one-cycle", "cosine"] | None = None
     label_smoothing: float | None = Field(None, ge=0, lt=1)
+    weight_decay: float | None = Field(None, ge=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
+    augment: Augment | None = None
     distill: Distill | None = None
 
     def over(self, training: Training) -> Training:
         """The recipe's training with these settings in place of its own."""
-        own = self.model_dump(exclude={"distill"}, exclude_none=True)
+        own = {name: value for name, value in self if name != "distill" and value is not None}
         return training.model_copy(update=own)
 
 
@@ -85,8 +90,8 @@ class Prune(Record):
         for key, granularity in only.items():
             if getattr(self, key) is not None and self.granularity != granularity:
                 raise ValueError(f"{key} has no meaning with granularity: {self.granularity}")
-        if self.criterion in ("lamp", "bn-scale") and self.granularity != "channel":
-            raise ValueError(f"criterion {self.criterion} ranks channels; use granularity: channel")
+        if self.criterion == "bn-scale" and self.granularity != "channel":
+            raise ValueError("criterion bn-scale ranks channels; use granularity: channel")
         if (self.steps is not None) != (self.schedule != "one-shot"):
             raise ValueError("steps and a schedule of several steps (iterative, cubic) belong together")
         return self
@@ -106,6 +111,12 @@ class Prune(Record):
             raise ValueError(f"pattern {self.pattern} is a sparsity of {1 - left / of:g}; leave sparsity out")
         if self.schedule != "one-shot" or self.scope == "global":
             raise ValueError("a pattern holds in every group at once: it has no steps and no global scope")
+        return self
+
+    @model_validator(mode="after")
+    def _compares_layers(self) -> Prune:
+        if self.criterion == "lamp" and self.granularity != "channel" and self.effective_scope == "layer":
+            raise ValueError("criterion lamp decides how much each layer loses: it needs scope: global")
         return self
 
     @property
