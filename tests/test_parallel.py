@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +77,40 @@ def test_without_dask_the_error_says_how_to_install_it(
             plan_variants(make_recipe(), DENSE), tmp_path, 20, Silent(), scheduler="tcp://127.0.0.1:9"
         )
     assert "boardbench[dask]" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+def test_a_real_ray_cluster_builds_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    planned = plan_variants(make_recipe(), *CHAIN[:2])
+    alone = build_variants(planned, tmp_path / "alone", 20, Silent())
+    port, client_port = (find_free_port() for _ in range(2))
+    cluster = Path(sys.executable).with_name("ray")
+    start = ["start", "--head", f"--port={port}", f"--ray-client-server-port={client_port}", "--num-cpus=2"]
+    subprocess.run([cluster, *start, "--include-dashboard=false"], check=True, timeout=120)
+    try:
+        there = build_variants(
+            planned, tmp_path / "there", 20, Silent(), jobs=2, scheduler=f"ray://127.0.0.1:{client_port}"
+        )
+    finally:
+        subprocess.run([cluster, "stop", "--force"], check=True, timeout=60)
+    assert [one.blob.sha256 for one in there] == [one.blob.sha256 for one in alone]
+
+
+def test_without_ray_the_error_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError) as caught:
+        build_variants(
+            plan_variants(make_recipe(), DENSE), tmp_path, 20, Silent(), scheduler="ray://127.0.0.1:9"
+        )
+    assert "boardbench[ray]" in str(caught.value.hint)
+
+
+def find_free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -151,7 +151,7 @@ def judge_outcome(outcome: Outcome) -> None:
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Build on the workers of a Dask cluster, such as tcp://10.0.0.5:8786, that share this folder.",
+    help="Build on workers that share this folder: Dask's tcp://10.0.0.5:8786, or Ray's ray://10.0.0.5:10001.",
 )
 @format_option()
 def build(profile_name: str, labels: tuple[str, ...], jobs: int, scheduler: str | None, output: str) -> None:

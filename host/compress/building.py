@@ -34,7 +34,7 @@ def build_variants(
 
     `evaluation_images` is how many test images a board gets at most. Variants of one recipe share its
     training, and those of one chain its pruning. A build that was interrupted goes on after the last epoch
-    that was finished. `jobs` build at once, here or on the workers of the Dask cluster whose `scheduler`
+    that was finished. `jobs` build at once, here or on the workers of the cluster whose `scheduler`
     has this address; their cache must be the same folder. Raises BuildError naming the variant that cannot
     be built; what was built before stays.
     """

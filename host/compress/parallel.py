@@ -1,9 +1,8 @@
-"""Several builds at once, in processes here or on the workers of a Dask cluster."""
+"""Several builds at once; what they share is built before, and once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import joblib
 
@@ -11,7 +10,7 @@ from host.compress.build_store import BuildStore
 from host.compress.building import build_variant, naming
 from host.compress.stages import Stages
 from host.compress.weights import Weights
-from host.errors import UsageError
+from host.compress.workers import open_workers
 from host.plan import PlannedVariant
 from host.progress import Progress, Silent
 
@@ -36,37 +35,14 @@ def build_parallel(
         ("pruning and exporting", _export, {stages[item.id].exported_key: item for item in planned}),
         ("finishing", _finish, {item.id: item for item in planned}),
     )
-    with _run_on(scheduler):
+    with open_workers(jobs, scheduler) as parallel:
         for what, work, wanted in rounds:
             with progress.track(f"{what}, {jobs} at a time", len(wanted)) as tick:
                 calls = (joblib.delayed(work)(item, store, evaluation_images) for item in wanted.values())
-                parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
                 for notes in parallel(calls):
                     tick()
                     for note in notes:
                         progress.say(note)
-
-
-@contextmanager
-def _run_on(scheduler: str | None) -> Iterator[None]:
-    """joblib's own processes, or those of the cluster. Raises UsageError where it does not answer."""
-    if scheduler is None:
-        with joblib.parallel_config("loky"):
-            yield
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise UsageError(
-            "Dask is not installed", "Install it with `pip install 'boardbench[dask]'`."
-        ) from error
-    try:
-        client = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        hint = "Start one with `dask scheduler`, and workers that see this workspace's folder."
-        raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}", hint) from error
-    with client, joblib.parallel_config("dask"):
-        yield
 
 
 def _train(planned: PlannedVariant, store: BuildStore, _evaluation_images: int) -> tuple[str, ...]:
