@@ -104,6 +104,11 @@ def test_more_images_than_there_are_is_an_error(split: Split) -> None:
         pick_calibration(split.training.x, Quantize(scheme="static-int8", calibration_images=1438))
 
 
+def test_a_small_training_set_calibrates_with_all_that_it_has(split: Split) -> None:
+    few = split.training.take(7).x
+    assert pick_calibration(few, Quantize(scheme="static-int8")).shape == few.shape
+
+
 def test_a_broken_scale_is_an_error_that_names_the_variant(source: Path, split: Split) -> None:
     model = make_int8(source, split)
     check_agreement(source, serialize_model(model), split.test.x, "tiny int8")

@@ -236,8 +236,14 @@ def _count_zeros(model: onnx.ModelProto) -> Iterator[int]:
 
 
 def pick_calibration(images: Floats, quantize: Quantize) -> Floats:
-    """The first training images, as many as the variant asks for. Raises BuildError if there are fewer."""
-    wanted = quantize.effective_calibration_images
-    if wanted > len(images):
-        raise BuildError(f"calibration_images: {wanted} asked for, the training set has {len(images)}")
-    return np.ascontiguousarray(images[:wanted])
+    """The first training images, as many as the variant asks for, or as there are where it asks for none.
+
+    Raises BuildError if there are fewer than it asks for.
+    """
+    asked = quantize.calibration_images
+    if asked is not None and asked > len(images):
+        raise BuildError(
+            f"calibration_images: {asked} asked for, the training set has {len(images)}",
+            "Ask for fewer, or leave calibration_images out.",
+        )
+    return np.ascontiguousarray(images[: quantize.effective_calibration_images])
