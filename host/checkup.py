@@ -115,7 +115,7 @@ def _check_devices(workspace: Workspace) -> list[Finding]:
     except BenchError as error:
         return [Finding(check="devices", is_fine=False, found=error.message, advice=error.hint)]
     work = {name: partial(_reach, device, workspace) for name, device in devices.items()}
-    ended = [message for message in Crew(work).listen() if isinstance(message, Ended)]
+    ended = [message for message in Crew().start(work).listen() if isinstance(message, Ended)]
     return [_describe_reach(message) for message in sorted(ended, key=lambda message: message.name)]
 
 

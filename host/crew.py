@@ -32,11 +32,16 @@ class Ended:
 class Crew:
     """Threads that work side by side. They are daemons: an interrupted command does not wait for them."""
 
-    def __init__(self, work: Mapping[str, Callable[[Say], object]]) -> None:
+    def __init__(self) -> None:
         self._inbox: queue.SimpleQueue[Said[object] | Ended] = queue.SimpleQueue()
-        self.busy = set(work)
+        self.busy: set[str] = set()
+
+    def start(self, work: Mapping[str, Callable[[Say], object]]) -> Crew:
+        """Start a thread for each name. One who is interrupted in here finds all of them busy already."""
+        self.busy |= set(work)
         for name, job in work.items():
             threading.Thread(target=self._work, args=(name, job), name=f"board {name}", daemon=True).start()
+        return self
 
     def _work(self, name: str, job: Callable[[Say], object]) -> None:
         try:

@@ -156,8 +156,9 @@ def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progres
     with ExitStack() as shown:
         ticks = {name: shown.enter_context(_show(errand, progress)) for name, errand in by_name.items()}
         stopping = threading.Event()
-        crew = Crew({name: partial(_carry, errand, progress, stopping) for name, errand in by_name.items()})
+        crew = Crew()
         try:
+            crew.start({name: partial(_carry, one, progress, stopping) for name, one in by_name.items()})
             for message in crew.listen():
                 _handle(message, by_name, ticks, ledger, tally)
         except (KeyboardInterrupt, LedgerError) as reason:
@@ -165,7 +166,7 @@ def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progres
             kept = "what they have finished is saved" if can_save else "resuming fetches what they have"
             progress.say(f"stopping the boards; {kept}")
             stopping.set()
-            Crew({name: partial(_stop, by_name[name], crew) for name in crew.busy})
+            Crew().start({name: partial(_stop, by_name[name], crew) for name in crew.busy})
             for message in crew.listen(patience_s=STOP_SECONDS):
                 if can_save:
                     _handle(message, by_name, ticks, ledger, tally)

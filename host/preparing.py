@@ -44,7 +44,8 @@ def ready_boards(
 
     boards: dict[str, Board] = {}
     errors: dict[str, BenchError] = {}
-    for message in Crew({chosen.name: partial(ready, chosen) for chosen in devices}).listen():
+    crew = Crew().start({chosen.name: partial(ready, chosen) for chosen in devices})
+    for message in crew.listen():
         if not isinstance(message, Ended):
             continue
         if isinstance(message.value, Board):

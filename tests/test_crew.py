@@ -18,7 +18,7 @@ def count_to(number: int, say: Say) -> int:
 
 def test_everything_that_is_said_arrives_in_order() -> None:
     heard: dict[str, list[object]] = {"a": [], "b": []}
-    for message in Crew({"a": partial(count_to, 3), "b": partial(count_to, 5)}).listen():
+    for message in Crew().start({"a": partial(count_to, 3), "b": partial(count_to, 5)}).listen():
         heard[message.name].append(message.what if isinstance(message, Said) else message.value)
     assert heard == {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3, 4, 5]}
 
@@ -29,7 +29,7 @@ def test_one_failure_does_not_hold_up_the_others() -> None:
 
     ended = {
         message.name: message
-        for message in Crew({"bad": fail, "good": partial(count_to, 2)}).listen()
+        for message in Crew().start({"bad": fail, "good": partial(count_to, 2)}).listen()
         if isinstance(message, Ended)
     }
     assert ended["good"].value == 2
@@ -38,7 +38,7 @@ def test_one_failure_does_not_hold_up_the_others() -> None:
 
 def test_a_silent_thread_is_left_alone_after_the_patience() -> None:
     release = threading.Event()
-    crew = Crew({"silent": lambda _say: release.wait(60), "quick": partial(count_to, 0)})
+    crew = Crew().start({"silent": lambda _say: release.wait(60), "quick": partial(count_to, 0)})
     try:
         assert [message.name for message in crew.listen(patience_s=0.2)] == ["quick"]
         assert crew.busy == {"silent"}
@@ -47,11 +47,11 @@ def test_a_silent_thread_is_left_alone_after_the_patience() -> None:
 
 
 def test_no_work_is_done_at_once() -> None:
-    assert list(Crew({}).listen()) == []
+    assert list(Crew().start({}).listen()) == []
 
 
 @pytest.mark.parametrize("count", [1, 8])
 def test_threads_run_at_the_same_time(count: int) -> None:
     meeting = threading.Barrier(count)
-    crew = Crew({str(index): lambda _say: meeting.wait(10) for index in range(count)})
+    crew = Crew().start({str(index): lambda _say: meeting.wait(10) for index in range(count)})
     assert all(isinstance(message, Ended) and message.error is None for message in crew.listen())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -51,10 +51,12 @@ def test_rounds_of_another_agent_or_other_packages_are_never_gone_on_with(tmp_pa
 class Deaf(Board):
     """A board that takes a connection and then does nothing until `release` is set."""
 
+    taken = threading.Event()
     release = threading.Event()
 
     @contextmanager
     def connect(self) -> Iterator[Remote]:
+        self.taken.set()
         self.release.wait(60)
         raise ConnectionError("released")
         yield
@@ -65,7 +67,13 @@ def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest
     plain = make_board()
     deaf = Deaf(plain.device, plain.facts, plain.agent, plain.layer, plain.deployment)
     progress = Watched()
-    interrupt = threading.Timer(0.3, _thread.interrupt_main)
+    main = threading.main_thread()
+
+    def press_ctrl_c() -> None:
+        Deaf.taken.wait()
+        signal.pthread_kill(main.ident or 0, signal.SIGINT)
+
+    interrupt = threading.Thread(target=press_ctrl_c)
     interrupt.start()
     try:
         with (
