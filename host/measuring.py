@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
 import threading
 import time
@@ -24,6 +22,7 @@ from host.fleet.following import follow_run, stop_run
 from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
 from host.fleet.probing import describe_refusal
 from host.fleet.remote import Remote
+from host.login import find_login
 from host.plan import Plan, Task, digest
 from host.progress import Progress, Tick
 from host.specs.artifact import Artifact, Blob
@@ -123,12 +122,8 @@ def _plan_errand(
 
 
 def name_holder() -> str:
-    """Who measures, as others are told who find the board held; the number of a user who has no name."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # as in a container that runs as any number
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    """Who measures, as others are told who find the board held."""
+    return f"{find_login()}@{socket.gethostname()}"
 
 
 def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import os
 import platform
 import secrets
@@ -20,6 +19,7 @@ from host.errors import DeviceError, UsageError
 from host.fleet.emulator_processes import MARK, SERVER_MODULE, end_processes, is_server
 from host.fleet.registry import load_devices, save_device
 from host.fleet.ssh_intake import show_text
+from host.login import find_login
 from host.specs.device import Device, Emulation
 from host.specs.record import Record
 from host.workspace import Workspace
@@ -185,7 +185,7 @@ def _describe_device(folder: Path, name: str, server: Server, registered: Device
     told = {
         "host": "127.0.0.1",
         "port": server.port,
-        "user": getpass.getuser(),
+        "user": find_login(),
         "fingerprint": server.fingerprint,
         "key_file": str(folder / "client_key"),
         "emulation": Emulation(cpus=server.cpus),

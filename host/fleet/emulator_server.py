@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import getpass
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 import asyncssh
 
 from host.fleet.emulator_processes import MARK
+from host.login import find_login
 
 CHUNK_BYTES = 256 * 1024
 
@@ -87,7 +87,7 @@ class Board:
         link.symlink_to(find_interpreter())
 
     def environment(self) -> dict[str, str]:
-        user = getpass.getuser()
+        user = find_login()
         return {
             "HOME": str(self.home),
             "USER": user,
@@ -146,7 +146,7 @@ async def serve(board: Board, port: int, on_ready: Callable[[str], None]) -> Non
     with open_listener(port) as listener:
         acceptor = await asyncssh.listen(
             sock=listener,
-            server_factory=lambda: Gate(getpass.getuser(), client_key),
+            server_factory=lambda: Gate(find_login(), client_key),
             server_host_keys=[host_key],
             process_factory=sessions.run,
             sftp_factory=True,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
 from host.errors import DeviceError
+from host.login import find_login
 from host.specs.device import Device
 
 SSH_PORT = 22
@@ -39,7 +39,7 @@ def find_route(device: Device) -> Route:
     """
     key_files = () if device.key_file is None else (Path(device.key_file).expanduser(),)
     if device.emulation is not None:
-        user = device.user or getpass.getuser()
+        user = device.user or find_login()
         port = device.port or SSH_PORT
         return Route(device.name, device.host, port, user, key_files, has_other_keys=False)
     return apply_config(device.name, device.host, device.port, device.user, key_files)
@@ -52,7 +52,7 @@ def apply_config(
     options = _read_options(host, port, user)
     real_host = str(options.get("hostname", host))
     real_port = int(options.get("port", SSH_PORT))
-    real_user = options.get("user") or getpass.getuser()
+    real_user = options.get("user") or find_login()
     configured = tuple(Path(path).expanduser() for path in options.get("identityfile", []))
     return Route(
         name=name,
