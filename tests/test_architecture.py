@@ -28,8 +28,9 @@ ROOMS = {
     "pandas": "host/ledger",
     "rich": "host/report",
     "jinja2": "host/report",
-    "joblib": "host/compress/parallel.py",
-    "distributed": "host/compress/parallel.py",
+    "joblib": "host/compress/workers.py",
+    "distributed": "host/compress/workers.py",
+    "ray": "host/compress/workers.py",
     "safetensors": "host/compress",
 }
 ON_THE_BOARD_ONLY_INSIDE_FUNCTIONS = {"numpy", "onnxruntime", "psutil"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import joblib
-
 from host.compress.build_store import BuildStore
 from host.compress.building import build_variant, naming
 from host.compress.stages import Stages
@@ -35,11 +33,11 @@ def build_parallel(
         ("pruning and exporting", _export, {stages[item.id].exported_key: item for item in planned}),
         ("finishing", _finish, {item.id: item for item in planned}),
     )
-    with open_workers(jobs, scheduler) as parallel:
+    with open_workers(jobs, scheduler) as run:
         for what, work, wanted in rounds:
             with progress.track(f"{what}, {jobs} at a time", len(wanted)) as tick:
-                calls = (joblib.delayed(work)(item, store, evaluation_images) for item in wanted.values())
-                for notes in parallel(calls):
+                arguments = ((item, store, evaluation_images) for item in wanted.values())
+                for notes in run(work, arguments):
                     tick()
                     for note in notes:
                         progress.say(note)

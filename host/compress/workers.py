@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import joblib
 
 from host.errors import UsageError
 
+Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
+"""What a function gives for each of the arguments, as they are ready."""
+
 
 @contextmanager
-def open_workers(jobs: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
-    """Runs `jobs` delayed calls at a time: in processes here, or at a cluster's `tcp://…` or `ray://…`.
+def open_workers(jobs: int, scheduler: str | None) -> Iterator[Run]:
+    """Runs `jobs` calls at a time: in processes here, or at a cluster's `tcp://…` or `ray://…`.
 
     Raises UsageError where no cluster answers, or its library is not installed.
     """
     if scheduler is None:
         with joblib.parallel_config("loky"):
-            yield joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+            yield _run_with(joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"))
     elif scheduler.startswith("ray://"):
         with _join_ray(scheduler), joblib.parallel_config("ray"):
-            yield joblib.Parallel(n_jobs=jobs)  # its backend gives all results at the end
+            yield _run_with(joblib.Parallel(n_jobs=jobs))  # its backend gives all results at the end
     else:
         with _join_dask(scheduler), joblib.parallel_config("dask"):
-            yield joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+            yield _run_with(joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"))
+
+
+def _run_with(parallel: joblib.Parallel) -> Run:
+    return lambda work, arguments: parallel(joblib.delayed(work)(*each) for each in arguments)
 
 
 @contextmanager
