@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from device_agent.memory import parse_status
+from device_agent.sensors import tree
 from device_agent.sensors.cpufreq import read_frequencies, read_governor
 from device_agent.sensors.load import (
     parse_busy_ticks,
@@ -82,6 +84,27 @@ def test_the_hottest_core_counts_where_only_hwmon_tells(tmp_path: Path) -> None:
 
 def test_a_dead_or_constant_sensor_is_no_temperature(tmp_path: Path) -> None:
     assert read_temperature(plant_zones(tmp_path, cpu_thermal="-256000", PMIC_Die="100000")) is None
+
+
+def test_a_sensor_whose_device_is_switched_off_is_no_temperature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file answers EAGAIN, as a pipe does that nobody has written to."""
+    root = plant_zones(tmp_path, cpu_thermal="38500", gpu_thermal="0")
+    (temp,) = (path.with_name("temp") for path in tmp_path.rglob("type") if "gpu" in path.read_text())
+    temp.unlink()
+    os.mkfifo(temp)
+    writer = os.open(temp, os.O_RDWR)
+
+    def open_at_once(path: str, mode: str) -> Any:
+        return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+    monkeypatch.setattr(tree, "open", open_at_once, raising=False)
+    try:
+        assert tree.read_text(root, str(temp.relative_to(tmp_path))) is None
+        assert read_temperature(root) == 38.5
+    finally:
+        os.close(writer)
 
 
 def test_any_sensor_is_better_than_none(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Text and names below a root: `/` on a board, a folder of recorded files in a test."""
 
 import os
-from typing import List, Optional
+from typing import List, Optional, cast
 
 _MAX_BYTES = 1 << 20
 
@@ -13,9 +13,11 @@ def read_text(root: str, path: str) -> Optional[str]:
     """
     try:
         with open(os.path.join(root, path.lstrip("/")), "rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8", "replace").strip("\0 \t\r\n")
+            # Python says None for EAGAIN: so does gpu-thermal on Thor (R38) while the GPU is off.
+            data = cast("Optional[bytes]", file.read(_MAX_BYTES))
     except OSError:
         return None
+    return None if data is None else data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
 
 def read_number(root: str, path: str) -> Optional[int]:
