@@ -1,7 +1,10 @@
 """Power and energy per inference, from counters of energy; always labelled with their source."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from device_agent.sampling import PowerSampler, find_joules
+from device_agent.sensors.ina import find_rails, find_total, read_rails, sum_rails
 from device_agent.sensors.rapl import find_packages, read_counters, sum_joules
 from device_agent.validity import median
 
@@ -10,18 +13,51 @@ NOISE_FACTOR = 3.0
 NO_POWER = {"source": None, "idle_w": None, "load_w": None, "energy_mj": None, "energy_net_mj": None}
 
 
+@contextmanager
+def _count_by_itself() -> Iterator[None]:
+    yield
+
+
 class EnergySource(NamedTuple):
-    """A counter of joules. `read` gives an opaque reading, `joules` the energy between two."""
+    """A counter of joules, which counts while `counting` is entered.
+
+    `read` gives an opaque reading, None where the sensor refuses; `joules` the energy between two, None
+    where it is not known.
+    """
 
     name: str
-    read: Callable[[], Optional[List[int]]]
-    joules: Callable[[List[int], List[int]], float]
+    read: Callable[[], Optional[Sequence[float]]]
+    joules: Callable[[Sequence[float], Sequence[float]], Optional[float]]
+    counting: Callable[[], ContextManager[None]] = _count_by_itself
 
 
 def find_source(root: str = "/") -> Optional[EnergySource]:
-    """RAPL where it can be read, else None."""
+    """The first of INA sensors and RAPL that can be read, else None."""
+    for source in (_find_ina(root), _find_rapl(root)):
+        if source is not None and source.read() is not None:
+            return source
+    return None
+
+
+def _find_ina(root: str) -> Optional[EnergySource]:
+    """The rails that make up a Jetson's power; which they are is in the name."""
+    rails = find_rails(root)
+    total = find_total(rail.name for rail in rails)
+    if total is None:
+        return None
+    summed = [rail for rail in rails if rail.name in total]
+
+    def read_w() -> Optional[float]:
+        milliwatts = sum_rails(read_rails(root, summed), total)
+        return None if milliwatts is None else milliwatts / 1e3
+
+    sampler = PowerSampler(read_w)
+    return EnergySource("ina {}".format("+".join(total)), sampler.read, find_joules, sampler.sampling)
+
+
+def _find_rapl(root: str) -> Optional[EnergySource]:
     packages = find_packages(root)
-    if not packages or read_counters(root, packages) is None:
+    if not packages:
         return None
     return EnergySource(
         "rapl",
@@ -31,13 +67,18 @@ def find_source(root: str = "/") -> Optional[EnergySource]:
 
 
 def describe_sources(root: str = "/") -> List[Dict[str, Any]]:
-    """What a probe tells of the sources on this board, readable or not."""
-    packages = find_packages(root)
-    if not packages:
-        return []
-    is_readable = read_counters(root, packages) is not None
-    note = "processor packages only" if is_readable else "energy_uj may be read by root only"
-    return [{"name": "rapl", "readable": is_readable, "note": note}]
+    """What a probe tells of the sources on this board, readable or not, the first choice first."""
+    notes = (
+        (_find_ina(root), "the sum of these rails", "a rail of the sum gives no value"),
+        (_find_rapl(root), "processor packages only", "energy_uj may be read by root only"),
+    )
+    found = []
+    for source, note, refusal in notes:
+        if source is not None:
+            is_readable = source.read() is not None
+            told = note if is_readable else refusal
+            found.append({"name": source.name, "readable": is_readable, "note": told})
+    return found
 
 
 def read_idle(
@@ -48,8 +89,9 @@ def read_idle(
     for _ in range(IDLE_PIECES):
         wait(window_s / IDLE_PIECES)
         after, ended = source.read(), clock()
-        if before is not None and after is not None and ended > started:
-            powers.append(source.joules(before, after) / (ended - started))
+        joules = None if before is None or after is None else source.joules(before, after)
+        if joules is not None and ended > started:
+            powers.append(joules / (ended - started))
         before, started = after, ended
     return powers
 

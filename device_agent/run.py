@@ -191,9 +191,10 @@ class Run:
         def work() -> int:
             return int(opened.worker.ask(command, timeout_s)["inferences"])
 
-        idle = power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
-        joules, seconds, inferences = power.measure_load(source, work, time.monotonic)
-        idle += power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
+        with source.counting():
+            idle = power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
+            joules, seconds, inferences = power.measure_load(source, work, time.monotonic)
+            idle += power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
         return power.summarize_power(source.name, idle, joules, seconds, inferences)
 
 

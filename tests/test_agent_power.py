@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from device_agent.power import (
     read_idle,
     summarize_power,
 )
+from device_agent.sampling import PowerSampler, find_joules
 
 
 class Socket:
@@ -95,3 +97,92 @@ def test_a_counter_for_root_alone_is_told_and_not_used(tmp_path: Path) -> None:
     told = describe_sources(str(tmp_path))[0]
     assert (told["name"], told["readable"]) == ("rapl", False)
     assert "root" in told["note"]
+
+
+class Module:
+    """A Jetson's INA3221 in /sys, whose one rail draws what the test says."""
+
+    def __init__(self, root: Path, label: str = "VDD_IN") -> None:
+        self.root = str(root)
+        self._folder = root / "sys/class/hwmon/hwmon3"
+        self._folder.mkdir(parents=True)
+        for name, text in {"name": "ina3221", "in1_label": label, "in1_input": "5000"}.items():
+            (self._folder / name).write_text(f"{text}\n")
+        self.draw(5.0)
+
+    def draw(self, watts: float) -> None:
+        (self._folder / "curr1_input").write_text(f"{watts * 200:.0f}\n")  # mA at 5 V
+
+    def fall_silent(self) -> None:
+        (self._folder / "curr1_input").unlink()
+
+
+def test_an_ina_sensor_is_read_in_the_background_and_comes_before_rapl(tmp_path: Path) -> None:
+    module = Module(tmp_path)
+    Socket(tmp_path, watts=1.0)
+    source = find_source(module.root)
+    assert source is not None
+    assert source.name == "ina VDD_IN"
+
+    def work() -> int:
+        module.draw(9.0)
+        time.sleep(0.6)  # longer than what counts as a gap
+        return 10
+
+    with source.counting():
+        idle = read_idle(source, 0.5, time.sleep, time.monotonic)
+        joules, seconds, inferences = measure_load(source, work, time.monotonic)
+    assert idle == [pytest.approx(5.0, rel=0.2)] * 10  # a reading and its time are taken one after the other
+    found = summarize_power(source.name, idle, joules, seconds, inferences)
+    assert found["load_w"] == pytest.approx(9.0, rel=0.2)
+    assert found["energy_net_mj"] is not None
+
+
+def test_energy_between_samples_is_a_trapezoid() -> None:
+    now, watts = 0.0, 2.0
+    sampler = PowerSampler(lambda: watts, clock=lambda: now)
+    before = sampler.read()
+    now, watts = 0.25, 4.0
+    after = sampler.read()
+    assert before is not None
+    assert after is not None
+    assert find_joules(before, after) == pytest.approx(0.75)
+
+
+def test_energy_over_a_gap_in_the_samples_is_not_known() -> None:
+    now = 0.0
+    sampler = PowerSampler(lambda: 5.0, clock=lambda: now)
+    before = sampler.read()
+    now = 0.6
+    after = sampler.read()
+    now = 0.7
+    later = sampler.read()
+    assert before is not None
+    assert after is not None
+    assert later is not None
+    assert find_joules(before, after) is None
+    assert find_joules(after, later) == pytest.approx(0.5)
+
+
+def test_a_sensor_that_falls_silent_leaves_its_name_and_no_number(tmp_path: Path) -> None:
+    module = Module(tmp_path)
+    source = find_source(module.root)
+    assert source is not None
+
+    def work() -> int:
+        module.fall_silent()
+        return 10
+
+    with source.counting():
+        idle = read_idle(source, 0.1, time.sleep, time.monotonic)
+        joules, seconds, inferences = measure_load(source, work, time.monotonic)
+    found = summarize_power(source.name, idle, joules, seconds, inferences)
+    assert found == {**NO_POWER, "source": "ina VDD_IN"}
+    assert find_source(module.root) is None
+    assert describe_sources(module.root) == [
+        {"name": "ina VDD_IN", "readable": False, "note": "a rail of the sum gives no value"}
+    ]
+
+
+def test_rails_that_make_up_no_total_are_no_source(tmp_path: Path) -> None:
+    assert find_source(Module(tmp_path, label="VDD_SOC_SRAM").root) is None

@@ -1,7 +1,7 @@
 """Energy of the processor packages of an x86 machine, from /sys/class/powercap (RAPL)."""
 
 import re
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 from device_agent.sensors.tree import list_names, read_number, read_text
 
@@ -36,9 +36,9 @@ def read_counters(root: str, packages: List[Package]) -> Optional[List[int]]:
     return told if told and len(told) == len(counters) else None
 
 
-def sum_joules(packages: List[Package], before: List[int], after: List[int]) -> float:
+def sum_joules(packages: List[Package], before: Sequence[float], after: Sequence[float]) -> float:
     """The energy between two readings; a counter that fell has wrapped once."""
-    total = 0
+    total = 0.0
     for package, start, end in zip(packages, before, after):  # noqa: B905 (strict= needs 3.10)
         total += end - start if end >= start else end - start + package.wraps_at_uj
     return total / 1e6
