@@ -13,6 +13,8 @@ from device_agent.work_folder import WorkFolder
 
 Answer = Dict[str, Any]
 
+_PARSE = "parse"  # the one command that needs no work folder, so no --work stands before it
+
 
 def main(words: Optional[List[str]] = None) -> int:
     """The exit code of one command."""
@@ -22,7 +24,7 @@ def main(words: Optional[List[str]] = None) -> int:
     if words[2:3] == ["worker"]:
         # A worker's memory is measured: it does not load what only the other commands need.
         return _serve(words[1], words[3])
-    arguments = build_parser().parse_args(words)
+    arguments = build_parser(needs_work=words[:1] != [_PARSE]).parse_args(words)
     try:
         try:
             return int(arguments.command(WorkFolder(arguments.work), arguments))
@@ -33,8 +35,10 @@ def main(words: Optional[List[str]] = None) -> int:
         return fault.exit_code
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(needs_work: bool = True) -> argparse.ArgumentParser:
     """The commands and their arguments; `command` is the function that does the work."""
+    from device_agent.parsing import KINDS
+
     version = "boardbench agent {}, schema {}, Python {}"
     parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
     parser.add_argument(
@@ -42,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="version",
         version=version.format(protocol.AGENT_VERSION, protocol.SCHEMA, platform.python_version()),
     )
-    parser.add_argument("--work", required=True, metavar="FOLDER", help="where the agent keeps everything")
+    work_help = "where the agent keeps everything ({} needs none)".format(_PARSE)
+    parser.add_argument("--work", required=needs_work, default="", metavar="FOLDER", help=work_help)
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
 
@@ -70,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--after", type=int, default=0, metavar="SEQ")
     add("stop", _stop, "end a run").add_argument("run")
     add("status", _status, "who measures now")
+    added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
+    added.add_argument("kind", choices=list(KINDS), metavar="KIND", help=", ".join(KINDS))
     return parser
 
 
@@ -173,3 +180,10 @@ def _status(folder: WorkFolder, _: Any) -> int:
     from device_agent.lock import find_holder
 
     return _say({"holder": find_holder(folder)})
+
+
+def _parse(_: WorkFolder, arguments: Any) -> int:
+    from device_agent.parsing import print_answers
+
+    print_answers(arguments.kind, _print)
+    return protocol.EXIT_OK
