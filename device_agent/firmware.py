@@ -5,22 +5,38 @@ import subprocess
 from typing import Any, Dict, Optional
 
 from device_agent.sensors.thermal import NOW_BITS, parse_throttled
+from device_agent.sensors.vcgencmd_pmic import parse_channels
 
 _TIMEOUT_S = 5
 
 
 def ask_throttled() -> Optional[int]:
     """The throttling bits; None on every board that has no vcgencmd, or whose vcgencmd does not answer."""
+    return parse_throttled(_ask("get_throttled"))
+
+
+def ask_power_w() -> Optional[float]:
+    """The watts of a Raspberry Pi 5, all rails together; None on other boards, or where a rail is not whole.
+
+    What hangs on 5 V (USB, HATs) is in no rail, nor is what the regulators lose.
+    """
+    found = parse_channels(_ask("pmic_read_adc"))
+    if not found or not found["rails"] or any(name in found["amps"] for name in found["unpaired"]):
+        return None
+    watts: float = found["sum_w"]
+    return watts
+
+
+def _ask(question: str) -> str:
+    """What vcgencmd prints; nothing where there is none, or it does not answer."""
     command = shutil.which("vcgencmd")
     if command is None:
-        return None
+        return ""
     try:
-        asked = subprocess.run(
-            [command, "get_throttled"], stdout=subprocess.PIPE, timeout=_TIMEOUT_S, check=False
-        )
+        asked = subprocess.run([command, question], stdout=subprocess.PIPE, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_throttled(asked.stdout.decode("ascii", "replace"))
+        return ""
+    return asked.stdout.decode("ascii", "replace")
 
 
 def add_throttled(environment: Dict[str, Any], before: Optional[int], after: Optional[int]) -> None:

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from device_agent.firmware import ask_power_w
 from device_agent.sampling import PowerSampler, find_joules
 from device_agent.sensors.ina import find_rails, find_total, read_rails, sum_rails
 from device_agent.sensors.rapl import find_packages, read_counters, sum_joules
@@ -10,6 +11,7 @@ from device_agent.validity import median
 
 IDLE_PIECES = 10
 NOISE_FACTOR = 3.0
+FIRMWARE_PERIOD_S = 0.2  # every reading is a process
 NO_POWER = {"source": None, "idle_w": None, "load_w": None, "energy_mj": None, "energy_net_mj": None}
 
 
@@ -32,8 +34,8 @@ class EnergySource(NamedTuple):
 
 
 def find_source(root: str = "/") -> Optional[EnergySource]:
-    """The first of INA sensors and RAPL that can be read, else None."""
-    for source in (_find_ina(root), _find_rapl(root)):
+    """The first of INA sensors, a Raspberry Pi's firmware and RAPL that can be read, else None."""
+    for source in (_find_ina(root), _find_pmic(), _find_rapl(root)):
         if source is not None and source.read() is not None:
             return source
     return None
@@ -55,6 +57,14 @@ def _find_ina(root: str) -> Optional[EnergySource]:
     return EnergySource("ina {}".format("+".join(total)), sampler.read, find_joules, sampler.sampling)
 
 
+def _find_pmic() -> Optional[EnergySource]:
+    """The rails of a Raspberry Pi 5 that its power chip measures."""
+    if ask_power_w() is None:
+        return None
+    sampler = PowerSampler(ask_power_w, period_s=FIRMWARE_PERIOD_S)
+    return EnergySource("pmic", sampler.read, find_joules, sampler.sampling)
+
+
 def _find_rapl(root: str) -> Optional[EnergySource]:
     packages = find_packages(root)
     if not packages:
@@ -70,6 +80,7 @@ def describe_sources(root: str = "/") -> List[Dict[str, Any]]:
     """What a probe tells of the sources on this board, readable or not, the first choice first."""
     notes = (
         (_find_ina(root), "the sum of these rails", "a rail of the sum gives no value"),
+        (_find_pmic(), "rails of the board, without what hangs on 5 V", "vcgencmd does not answer"),
         (_find_rapl(root), "processor packages only", "energy_uj may be read by root only"),
     )
     found = []

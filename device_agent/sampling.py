@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 PERIOD_S = 0.05
-"""How often a sensor is read. An INA3221 of a Jetson averages over some tens of milliseconds."""
+"""How often a sensor is read unless said. An INA3221 of a Jetson averages over some tens of milliseconds."""
 
 LONGEST_GAP_S = 0.5
 """What a moment may last in which the sensor gives no value; energy over a longer one is not known."""
@@ -16,9 +16,13 @@ class PowerSampler:
     """A counter of joules for a sensor of watts: trapezoids over monotonic time, from a thread of its own."""
 
     def __init__(
-        self, read_w: Callable[[], Optional[float]], clock: Callable[[], float] = time.monotonic
+        self,
+        read_w: Callable[[], Optional[float]],
+        clock: Callable[[], float] = time.monotonic,
+        period_s: float = PERIOD_S,
     ) -> None:
         self._read_w = read_w
+        self._period_s = period_s
         self._clock = clock
         self._lock = threading.Lock()
         self._last: Optional[Tuple[float, float]] = None
@@ -31,7 +35,7 @@ class PowerSampler:
         stopped = threading.Event()
 
         def sample() -> None:
-            while not stopped.wait(PERIOD_S):
+            while not stopped.wait(self._period_s):
                 self.read()
 
         thread = threading.Thread(target=sample, name="power", daemon=True)

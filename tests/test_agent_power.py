@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -186,3 +187,41 @@ def test_a_sensor_that_falls_silent_leaves_its_name_and_no_number(tmp_path: Path
 
 def test_rails_that_make_up_no_total_are_no_source(tmp_path: Path) -> None:
     assert find_source(Module(tmp_path, label="VDD_SOC_SRAM").root) is None
+
+
+def plant_vcgencmd(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
+    """A command of that name, which prints the lines: there is no Raspberry Pi 5 here."""
+    command = folder / "bin" / "vcgencmd"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+
+
+def test_the_rails_of_a_raspberry_pi_5_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = "VDD_CORE_A current(7)=2.00000000A\nVDD_CORE_V volt(15)=0.90000000V"
+    board = " 3V3_SYS_A current(1)=0.10000000A\n 3V3_SYS_V volt(9)=3.00000000V\n EXT5V_V volt(24)=5.1V"
+    plant_vcgencmd(tmp_path, monkeypatch, f"{core}\n{board}")
+    source = find_source(str(tmp_path))
+    assert source is not None
+    assert source.name == "pmic"
+    with source.counting():
+        joules, seconds, _ = measure_load(source, lambda: time.sleep(0.6) or 1, time.monotonic)
+    assert joules is not None
+    assert joules / seconds == pytest.approx(2.1, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'error=1 error_msg="Command not registered"',  # up to the Raspberry Pi 4
+        "VDD_CORE_A current(7)=2.00000000A\nVDD_CORE_V volt(15)=0.9V\n3V3_SYS_A current(1)=0.10000000A",
+        "EXT5V_V volt(24)=5.05716000V",
+    ],
+)
+def test_rails_that_are_not_whole_are_no_source(
+    lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_vcgencmd(tmp_path, monkeypatch, lines)
+    assert find_source(str(tmp_path)) is None
+    assert describe_sources(str(tmp_path)) == []
