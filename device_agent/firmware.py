@@ -4,7 +4,8 @@ import shutil
 import subprocess
 from typing import Any, Dict, Optional
 
-from device_agent.sensors.thermal import NOW_BITS, parse_throttled
+from device_agent.sensors.thermal import NOW_BITS
+from device_agent.sensors.vcgencmd import parse
 from device_agent.sensors.vcgencmd_pmic import parse_channels
 
 _TIMEOUT_S = 5
@@ -12,7 +13,8 @@ _TIMEOUT_S = 5
 
 def ask_throttled() -> Optional[int]:
     """The throttling bits; None on every board that has no vcgencmd, or whose vcgencmd does not answer."""
-    return parse_throttled(_ask("get_throttled"))
+    bits: Optional[int] = parse(_ask("get_throttled")).get("raw")
+    return bits
 
 
 def ask_power_w() -> Optional[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from device_agent.power import (
     summarize_power,
 )
 from device_agent.sampling import PowerSampler, find_joules
+from tests.planted_commands import plant_command
 
 
 class Socket:
@@ -189,19 +189,10 @@ def test_rails_that_make_up_no_total_are_no_source(tmp_path: Path) -> None:
     assert find_source(Module(tmp_path, label="VDD_SOC_SRAM").root) is None
 
 
-def plant_vcgencmd(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
-    """A command of that name, which prints the lines: there is no Raspberry Pi 5 here."""
-    command = folder / "bin" / "vcgencmd"
-    command.parent.mkdir()
-    command.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
-
-
 def test_the_rails_of_a_raspberry_pi_5_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     core = "VDD_CORE_A current(7)=2.00000000A\nVDD_CORE_V volt(15)=0.90000000V"
     board = " 3V3_SYS_A current(1)=0.10000000A\n 3V3_SYS_V volt(9)=3.00000000V\n EXT5V_V volt(24)=5.1V"
-    plant_vcgencmd(tmp_path, monkeypatch, f"{core}\n{board}")
+    plant_command(tmp_path, monkeypatch, "vcgencmd", f"{core}\n{board}\n")
     source = find_source(str(tmp_path))
     assert source is not None
     assert source.name == "pmic"
@@ -222,6 +213,6 @@ def test_the_rails_of_a_raspberry_pi_5_are_sampled(tmp_path: Path, monkeypatch: 
 def test_rails_that_are_not_whole_are_no_source(
     lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant_vcgencmd(tmp_path, monkeypatch, lines)
+    plant_command(tmp_path, monkeypatch, "vcgencmd", lines + "\n")
     assert find_source(str(tmp_path)) is None
     assert describe_sources(str(tmp_path)) == []

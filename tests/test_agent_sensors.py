@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from device_agent.firmware import ask_throttled
 from device_agent.memory import parse_status
 from device_agent.sensors import tree
 from device_agent.sensors.cpufreq import read_frequencies, read_governor
@@ -20,7 +21,8 @@ from device_agent.sensors.load import (
     read_oom_kills,
 )
 from device_agent.sensors.rapl import find_packages, read_counters, sum_joules
-from device_agent.sensors.thermal import parse_throttled, read_temperature, read_throttling
+from device_agent.sensors.thermal import read_temperature, read_throttling
+from tests.planted_commands import plant_command
 
 CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
 
@@ -131,10 +133,11 @@ def test_throttle_events_of_all_cores_are_summed(tmp_path: Path) -> None:
         ("soc/soc:firmware", "50000", 0x50000, False),
         ("soc/soc:firmware", "0", 0, False),
         ("soc@107c000000/soc@107c000000:firmware", "e0008", 0xE0008, True),
+        ("soc/soc:firmware", "garbled", None, None),
     ],
 )
 def test_the_bits_of_a_raspberry_pi_are_read_from_sysfs(
-    tmp_path: Path, folder: str, text: str, bits: int, is_now: bool
+    tmp_path: Path, folder: str, text: str, bits: int | None, is_now: bool | None
 ) -> None:
     found = read_throttling(plant(tmp_path, {f"sys/devices/platform/{folder}/get_throttled": text}))
     assert (found.bits, found.is_throttled_now) == (bits, is_now)
@@ -154,8 +157,11 @@ def test_a_board_that_cannot_throttle_has_no_value(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_what_vcgencmd_prints_is_bits_or_nothing(text: str, bits: int | None) -> None:
-    assert parse_throttled(text) == bits
+def test_what_vcgencmd_prints_is_bits_or_nothing(
+    text: str, bits: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_command(tmp_path, monkeypatch, "vcgencmd", text)
+    assert ask_throttled() == bits
 
 
 STAT = """cpu  100 0 100 1000 0 0 0 0 0 0

@@ -19,6 +19,7 @@ _PLAUSIBLE_C = (-40.0, 150.0)  # a sleeping sensor of a Jetson says -256
 # throttled, soft temperature limit; 16 higher the same since the board was started.
 NOW_BITS = 0xF
 SINCE_BOOT_BITS = 0xF0000
+_HEXADECIMAL = re.compile(r"^[0-9a-fA-F]{1,8}$")
 
 
 def read_temperature(root: str) -> Optional[float]:
@@ -98,11 +99,5 @@ def _read_bits(root: str) -> Optional[int]:
         if soc.startswith("soc"):
             text = read_text(root, "{0}/{1}/{1}:firmware/get_throttled".format(platform, soc))
             if text is not None:
-                return parse_throttled("throttled=0x" + text)
+                return int(text, 16) if _HEXADECIMAL.match(text) else None
     return None
-
-
-def parse_throttled(text: str) -> Optional[int]:
-    """The bits in what `vcgencmd get_throttled` prints (`throttled=0x50000`); None for anything else."""
-    match = re.search(r"^throttled=(?:0x)?([0-9a-fA-F]{1,8})$", text, re.MULTILINE)
-    return int(match.group(1), 16) if match else None
