@@ -73,6 +73,8 @@ def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest
         Deaf.taken.wait()
         signal.pthread_kill(main.ident or 0, signal.SIGINT)
 
+    # A shell's background jobs ignore SIGINT, and so would the tests if they run in such a job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Thread(target=press_ctrl_c)
     interrupt.start()
     try:
@@ -84,6 +86,7 @@ def test_a_board_that_does_not_stop_is_named(tmp_path: Path, monkeypatch: pytest
     finally:
         Deaf.release.set()
         interrupt.join()
+        signal.signal(signal.SIGINT, before)
     assert any("pi4 did not say that it stopped" in said for said in progress.said)
 
 
