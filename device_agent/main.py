@@ -76,7 +76,7 @@ def build_parser(needs_work: bool = True) -> argparse.ArgumentParser:
     add("stop", _stop, "end a run").add_argument("run")
     add("status", _status, "who measures now")
     added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
-    added.add_argument("kind", choices=list(KINDS), metavar="KIND", help=", ".join(KINDS))
+    added.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     return parser
 
 

@@ -13,16 +13,19 @@ from device_agent.faults import AgentFault
 Answer = Dict[str, Any]
 Parse = Callable[[str], Answer]
 
+KINDS = ("tegrastats", "vcgencmd", "nvpmodel", "jetson_clocks", "nv_tegra_release", "device_tree_model")
+
 # A line of tegrastats has less than a thousand characters.
 _MAX_LINE_BYTES = 1 << 16
 
 
 def print_answers(kind: str, say: Callable[[Answer], None]) -> None:
     """Say one answer for the whole input; of tegrastats, which never ends, one for each line as it comes."""
+    parse = find_parser(kind)
     texts = _read_lines() if kind == "tegrastats" else _read_all()
     try:
         for text in texts:
-            say(KINDS[kind](text.decode("utf-8", "replace")))
+            say(parse(text.decode("utf-8", "replace")))
     except KeyboardInterrupt:
         pass  # this is how tegrastats is ended, and with it what reads it
     except BrokenPipeError:
@@ -47,48 +50,23 @@ def _read_lines() -> Iterator[bytes]:
         line = part = sys.stdin.buffer.readline(_MAX_LINE_BYTES)
 
 
-def _parse_tegrastats(line: str) -> Answer:
-    from device_agent.sensors.tegrastats import parse_line
+def find_parser(kind: str) -> Parse:
+    """What turns the text of a kind into an answer, and never raises. No other command loads their tables."""
+    from device_agent.sensors import (
+        device_tree,
+        jetson_clocks,
+        nv_tegra_release,
+        nvpmodel,
+        tegrastats,
+        vcgencmd,
+    )
 
-    return parse_line(line)
-
-
-def _parse_vcgencmd(text: str) -> Answer:
-    from device_agent.sensors.vcgencmd import parse
-
-    return parse(text)
-
-
-def _parse_nvpmodel(text: str) -> Answer:
-    from device_agent.sensors.nvpmodel import parse
-
-    return parse(text)
-
-
-def _parse_jetson_clocks(text: str) -> Answer:
-    from device_agent.sensors.jetson_clocks import parse
-
-    return parse(text)
-
-
-def _parse_nv_tegra_release(text: str) -> Answer:
-    from device_agent.sensors.nv_tegra_release import parse
-
-    return parse(text)
-
-
-def _parse_device_tree(text: str) -> Answer:
-    from device_agent.sensors.device_tree import parse
-
-    return parse(text)
-
-
-KINDS: Dict[str, Parse] = {
-    "tegrastats": _parse_tegrastats,
-    "vcgencmd": _parse_vcgencmd,
-    "nvpmodel": _parse_nvpmodel,
-    "jetson_clocks": _parse_jetson_clocks,
-    "nv_tegra_release": _parse_nv_tegra_release,
-    "device_tree_model": _parse_device_tree,
-}
-"""What turns the text of each kind into an answer, and never raises."""
+    parsers = {
+        "tegrastats": tegrastats.parse_line,
+        "vcgencmd": vcgencmd.parse,
+        "nvpmodel": nvpmodel.parse,
+        "jetson_clocks": jetson_clocks.parse,
+        "nv_tegra_release": nv_tegra_release.parse,
+        "device_tree_model": device_tree.parse,
+    }
+    return parsers[kind]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from device_agent.parsing import KINDS
+from device_agent.parsing import KINDS, find_parser
 
 RECORDINGS = Path(__file__).parent / "recordings" / "board_texts.jsonl"
 ENTRIES = [json.loads(line) for line in RECORDINGS.read_text(encoding="utf-8").splitlines()]
@@ -17,7 +17,7 @@ WORDS_OF_KINDS = {
     "/etc/nv_tegra_release": "nv_tegra_release",
     "/proc/device-tree": "device_tree_model",
 }
-TEXT_KINDS = sorted(KINDS.keys() - {"tegrastats"})
+TEXT_KINDS = sorted(set(KINDS) - {"tegrastats"})
 
 
 def kind_of(entry: dict[str, Any]) -> str:
@@ -26,6 +26,6 @@ def kind_of(entry: dict[str, Any]) -> str:
 
 def parse(kind: str, text: str) -> dict[str, Any]:
     """What is said of a text, which is JSON whatever the text."""
-    answer = KINDS[kind](text)
+    answer = find_parser(kind)(text)
     json.dumps(answer, allow_nan=False)
     return answer
