@@ -72,6 +72,8 @@ def test_lamp_leaves_every_layer_something_and_counts_what_is_gone_already() -> 
 def test_lamp_within_a_layer_is_refused_for_it_would_be_l2() -> None:
     with pytest.raises(ValidationError, match="needs scope: global"):
         Prune(granularity="vector", criterion="lamp", sparsity=0.5)
+    with pytest.raises(ValidationError, match="use l1 or l2"):
+        Prune(granularity="pattern", criterion="lamp", pattern="2:4")
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])

@@ -115,7 +115,13 @@ class Prune(Record):
 
     @model_validator(mode="after")
     def _compares_layers(self) -> Prune:
-        if self.criterion == "lamp" and self.granularity != "channel" and self.effective_scope == "layer":
+        if self.criterion != "lamp" or self.granularity == "channel":
+            return self
+        if self.granularity == "pattern":
+            raise ValueError(
+                "criterion lamp decides how much each layer loses, and so does a pattern: use l1 or l2"
+            )
+        if self.effective_scope == "layer":
             raise ValueError("criterion lamp decides how much each layer loses: it needs scope: global")
         return self
 
