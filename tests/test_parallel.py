@@ -68,15 +68,20 @@ def test_a_scheduler_that_does_not_answer_is_an_error_that_says_so(tmp_path: Pat
         build_variants(planned, tmp_path, 20, Silent(), scheduler="tcp://127.0.0.1:9")
 
 
-def test_without_dask_the_error_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("library", "scheduler", "extra"),
+    [
+        ("distributed", "tcp://127.0.0.1:9", "boardbench[dask]"),
+        ("ray", "ray://127.0.0.1:9", "boardbench[ray]"),
+    ],
+)
+def test_without_its_library_the_error_says_how_to_install_it(
+    library: str, scheduler: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UsageError) as caught:
-        build_variants(
-            plan_variants(make_recipe(), DENSE), tmp_path, 20, Silent(), scheduler="tcp://127.0.0.1:9"
-        )
-    assert "boardbench[dask]" in str(caught.value.hint)
+        build_variants(plan_variants(make_recipe(), DENSE), tmp_path, 20, Silent(), scheduler=scheduler)
+    assert extra in str(caught.value.hint)
 
 
 @pytest.mark.slow
@@ -97,17 +102,6 @@ def test_a_real_ray_cluster_builds_the_same_files(tmp_path: Path, monkeypatch: p
     finally:
         subprocess.run([cluster, "stop", "--force"], check=True, timeout=60)
     assert [one.blob.sha256 for one in there] == [one.blob.sha256 for one in alone]
-
-
-def test_without_ray_the_error_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError) as caught:
-        build_variants(
-            plan_variants(make_recipe(), DENSE), tmp_path, 20, Silent(), scheduler="ray://127.0.0.1:9"
-        )
-    assert "boardbench[ray]" in str(caught.value.hint)
 
 
 def find_free_port() -> int:
