@@ -7,6 +7,8 @@ at either end, coloured or interleaved with another: a value counts only where i
 import re
 from typing import Any, Dict, List, Match, Optional
 
+from device_agent.sensors.terminal import LOST, strip_escapes
+
 Fields = Dict[str, Any]
 
 # Characters stand spelled out: in text, \d and \w also match the digits and letters of other scripts.
@@ -17,19 +19,13 @@ _NAME = "(?<!\\S)(?P<name>[A-Za-z][A-Za-z0-9_.+-]*)"
 # brackets come from pasted text and source code, an ellipsis from people.
 _AFTER = r"(?:[`'\")]+[,;]?(?:\s|\Z)|\s)\s*(?:[A-Za-z]|\.\.\.|\u2026|\Z)"
 
-# Colours vanish (`watch`, `grep --color`, terminals recorded by `script`), also where a paste has lost the
-# escape character or shows it as ^[; what moves the cursor separates words.
-_COLOUR = re.compile(r"(?:\x1b|\^\[)?\[[0-9;]{0,16}m|\x9b[0-9;]{0,16}m|\x1b\([A-Z0-9]")
-_MOVE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _INNER_RETURN = re.compile(r"\r(?=[^\r\n])")
-_GARBAGE = "\ufffd"
 
 # IRAM (Nano, TX1) is in kB: the unit tells it apart even where the I is cut off.
 _MEMORY = r"(?<![A-Za-z_]){0}\s+([0-9]{{1,9}})/(?:([0-9]{{1,9}})MB(?!{1})|[0-9]*M?\Z)"
 _RAM = re.compile(_MEMORY.format("RAM", _WORD))
-_NEXT_RAM = re.compile(
-    "RAM\\s+[0-9]+/[0-9]+MB"
-)  # right behind a cut word too: `POM_5V_GPU 78/78 PRAM 936/3964MB`
+# Right behind a cut word too: `POM_5V_GPU 78/78 PRAM 936/3964MB`.
+_NEXT_RAM = re.compile(r"RAM\s+[0-9]+/[0-9]+MB")
 _SWAP = re.compile(_MEMORY.format("SWAP", _WORD))
 
 # `cpu [0%,off]@2218` up to R24 and again on Thor with R39, `CPU [0%@729,off]` since R28.
@@ -105,8 +101,8 @@ def parse_line(line: str) -> Fields:
 
 def _clean(line: str) -> str:
     """The line without colours; a carriage return or NUL inside it is garbage that no value spans."""
-    text = _MOVE.sub(" ", _COLOUR.sub("", line))
-    return _INNER_RETURN.sub(_GARBAGE, text).replace("\0", _GARBAGE)
+    text = strip_escapes(line, LOST)
+    return _INNER_RETURN.sub(LOST, text).replace("\0", LOST)
 
 
 def _cut_sample(text: str) -> str:
