@@ -80,6 +80,7 @@ def _check_tasks(tasks: Any) -> None:
                 check_sha256(task[key])
         for key in ("runtime", "provider"):
             _check(isinstance(task.get(key), str), "task {}: {}: expected a text".format(name, key))
+        _check(isinstance(task.get("options", {}), dict), "task {}: options: expected an object".format(name))
         _check(_is_whole(task.get("batch"), 1, 65536), "task {}: batch: expected 1 or more".format(name))
         threads = task.get("threads")
         _check(

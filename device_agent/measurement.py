@@ -1,5 +1,6 @@
 """One measurement inside its own process: open, memory, rounds, load for the power pass, evaluation."""
 
+import functools
 import os
 import resource
 import time
@@ -11,16 +12,16 @@ from device_agent.environment import read_environment, read_versions, usable_cor
 from device_agent.evaluation import evaluate
 from device_agent.faults import shorten_text
 from device_agent.journal import pack_samples
-from device_agent.runtimes import onnxruntime
-from device_agent.runtimes.session import Runtime, RuntimeMissing
+from device_agent.runtimes.catalogue import RUNTIMES
+from device_agent.runtimes.session import Opening, Runtime, RuntimeMissing
 from device_agent.sensors.load import read_busy_ticks
-from device_agent.validity import share_of_others
+from device_agent.validity import median, share_of_others
 from device_agent.work_folder import WorkFolder
 
 Fields = Dict[str, Any]
 
-RUNTIMES: Dict[str, Callable[[], Runtime]] = {"onnxruntime": onnxruntime.load}
 MEMORY_INFERENCES = 10
+COMPUTE_INFERENCES = 51
 SIGN_OF_LIFE_S = 2.0
 _OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "BFCArena")
 
@@ -56,19 +57,28 @@ class Measurement:
         path = self._find_blob("model")
         baseline = memory.read_resident()
         started = timing.clock_ns()
-        self._session = _guard(
-            protocol.FAILED_OPEN, lambda: runtime.open(path, task["provider"], task["threads"])
+        asked = Opening(
+            model=path,
+            sha256=task["model"],
+            provider=task["provider"],
+            threads=task["threads"],
+            options=task.get("options", {}),
+            feed=feeds[0],
+            cache=self._folder.engines,
         )
+        self._session = _guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
         opened = timing.clock_ns()
         loaded = memory.read_resident()
         self._feeds = feeds
         first = timing.clock_ns()
         self._infer(0)
         ended = timing.clock_ns()
+        described = self._session.describe()
         return {
-            "provider": self._session.describe_provider(),
+            "provider": described.provider,
             "threads": self._session.threads,
             "runtime_version": self._version,
+            "build_s": described.build_s,
             "inputs": [dict(one._asdict()) for one in self._session.inputs],
             "load_ms": (opened - started) / 1e6,
             "first_inference_ms": (ended - first) / 1e6,
@@ -177,17 +187,36 @@ class Measurement:
         quality = _guard(
             protocol.FAILED_INFER, lambda: evaluate(infer, name, evaluation, reference, batch, say_alive)
         )
+        described = self._session.describe()
         found = dict(quality._asdict())
-        found["provider"] = self._session.describe_provider()
+        found.update(
+            provider=described.provider,
+            is_fallback=described.is_fallback,
+            nodes=described.nodes,
+            settings=described.settings,
+            compute_ms=self._time_compute(),
+        )
         found["versions"] = dict(read_versions(), runtime=self._version)
         return found
+
+    def _time_compute(self) -> Optional[float]:
+        """The median over some inferences of what the accelerator alone took; None where there is none."""
+        time_compute = self._session.time_compute
+        if time_compute is None:
+            return None
+        feeds = self._feeds
+        taken = [
+            _guard(protocol.FAILED_INFER, functools.partial(time_compute, feeds[index % len(feeds)]))
+            for index in range(COMPUTE_INFERENCES)
+        ]
+        return median(taken)
 
 
 def load_runtime(name: str) -> Runtime:
     """The runtime of that name, imported."""
     if name not in RUNTIMES:
         raise TaskFailed(protocol.FAILED_MISSING, "this agent knows no runtime {!r}".format(name))
-    return _guard(protocol.FAILED_OPEN, RUNTIMES[name])  # type: ignore[no-any-return]
+    return _guard(protocol.FAILED_OPEN, RUNTIMES[name].load)  # type: ignore[no-any-return]
 
 
 def _guard(kind: str, work: Callable[[], Any]) -> Any:

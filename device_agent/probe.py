@@ -64,10 +64,10 @@ def describe_runtimes(folder: WorkFolder, layer: Optional[str]) -> Dict[str, Any
     """What can be imported here, by name. Importing may kill the process: `probe` runs this in a child."""
     if layer is not None:
         sys.path.insert(0, folder.layer(layer))
-    from device_agent.runtimes import onnxruntime
+    from device_agent.runtimes.catalogue import RUNTIMES
 
-    found = onnxruntime.describe()
-    return {} if found is None else {"onnxruntime": found}
+    found = {name: entry.describe() for name, entry in RUNTIMES.items()}
+    return {name: told for name, told in found.items() if told is not None}
 
 
 def _probe_runtimes(folder: WorkFolder, layer: Optional[str]) -> Dict[str, Any]:

@@ -5,7 +5,6 @@ import os
 import platform
 import random
 import sys
-import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -16,6 +15,7 @@ from device_agent.firmware import add_throttled, ask_throttled
 from device_agent.journal import Journal, read_known
 from device_agent.measurement import MEMORY_INFERENCES, TaskFailed
 from device_agent.notify import Pokes
+from device_agent.power_pass import measure_power
 from device_agent.sensors.load import Memory, read_memory
 from device_agent.summary import Opened, summarize_task
 from device_agent.supervision import Stopped, Wakeup, start_worker
@@ -181,21 +181,12 @@ class Run:
         self._say(protocol.EVENT_RESULT, task=name, status=protocol.STATUS_OK, measurement=measurement)
 
     def _measure_power(self, opened: Opened) -> Fields:
-        source, window_s = self._source, self._rules["power_window_s"]
-        if source is None:
+        if self._source is None:
             return dict(power.NO_POWER)
         self._say(protocol.EVENT_PROGRESS, task=opened.task["task"], phase="power", round=None)
-        command = {"do": "load", "seconds": window_s}
+        window_s = self._rules["power_window_s"]
         timeout_s = self._timeout(window_s + opened.told["first_inference_ms"] / 1e3)
-
-        def work() -> int:
-            return int(opened.worker.ask(command, timeout_s)["inferences"])
-
-        with source.counting():
-            idle = power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
-            joules, seconds, inferences = power.measure_load(source, work, time.monotonic)
-            idle += power.read_idle(source, window_s, self._wakeup.wait, time.monotonic)
-        return power.summarize_power(source.name, idle, joules, seconds, inferences)
+        return measure_power(self._source, opened.worker, window_s, timeout_s, self._wakeup)
 
 
 def has_room(now: Memory, largest_mb: float) -> bool:

@@ -9,6 +9,10 @@ from device_agent.validity import find_flags
 Fields = Dict[str, Any]
 
 
+_OF_OPENING = ("threads", "runtime_version", "build_s", "load_ms", "first_inference_ms")
+_OF_END = ("provider", "nodes", "settings", "compute_ms", "accuracy", "agreement", "max_abs_diff")
+
+
 class Opened:
     """A task whose worker waits for commands, with what it told when it was opened."""
 
@@ -22,19 +26,19 @@ class Opened:
 
 def summarize_task(journal: str, opened: Opened, found: Fields, idle_c: Optional[float]) -> Fields:
     """The measurement of one task, from its rounds in the journal: also those of an earlier start."""
-    told, asked = opened.told, opened.task["provider"]
+    told = opened.told
     starts, rounds = read_task(journal, opened.task["task"])
     environments = [one["environment"] for one in rounds]
     flags = find_flags(
         rounds=[unpack_samples(one["samples_ns"]) for one in rounds],
         environments=environments,
         is_steady=all(one["warmup"]["steady"] for one in rounds),
-        is_fallback=found["provider"] != asked,
+        is_fallback=found["is_fallback"],
         start_c=opened.start_c,
         idle_c=idle_c,
     )
-    measurement = {key: told[key] for key in ("threads", "runtime_version", "load_ms", "first_inference_ms")}
-    measurement.update({key: found[key] for key in ("provider", "accuracy", "agreement", "max_abs_diff")})
+    measurement = {key: told[key] for key in _OF_OPENING}
+    measurement.update({key: found[key] for key in _OF_END})
     measurement["started_at"] = starts[0]["wall"]
     measurement["memory_mb"] = told["memory_mb"]
     measurement["environment"] = {

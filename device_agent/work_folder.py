@@ -34,6 +34,11 @@ class WorkFolder:
     def lock(self) -> str:
         return os.path.join(self.root, "lock")
 
+    @property
+    def engines(self) -> str:
+        """What runtimes build from models on this board, and what outlives a run."""
+        return os.path.join(self.root, "engines")
+
     def blob(self, sha256: str) -> str:
         return os.path.join(self.root, "blobs", check_sha256(sha256))
 

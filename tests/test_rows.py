@@ -37,7 +37,8 @@ def test_a_row_holds_every_promised_key_and_is_json() -> None:
     assert set(row) >= PROMISED
     assert set(row["latency_ms"]) >= FIGURES
     assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss"}
-    assert set(row["power"]) == {"source", "idle_w", "load_w", "energy_mj", "energy_net_mj"}
+    figures = {"idle_w", "load_w", "energy_mj", "energy_net_mj", "sampler_effect"}
+    assert set(row["power"]) == {"source", "rails"} | figures
     assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional
 
 from device_agent.environment import usable_cores
 from device_agent.runtimes.opset_probe import find_max_opset
-from device_agent.runtimes.session import Feed, Input, Runtime, RuntimeMissing, Session
+from device_agent.runtimes.session import Description, Feed, Input, Opening, Runtime, RuntimeMissing, Session
 
 CPU = "CPUExecutionProvider"
 
@@ -25,26 +25,30 @@ def load() -> Runtime:
     return Runtime(str(_import_onnxruntime().__version__), open_session)
 
 
-def open_session(model: str, provider: str, threads: Optional[int]) -> Session:
+def open_session(asked: Opening) -> Session:
     """An opened model. What ONNX Runtime raises passes untouched: its message is the answer."""
     onnxruntime = _import_onnxruntime()
-    available = onnxruntime.get_available_providers()
+    provider, available = asked.provider, onnxruntime.get_available_providers()
     if provider not in available:
         raise RuntimeMissing("{} is not on the board; it has {}".format(provider, ", ".join(available)))
-    count = threads or len(usable_cores())
+    count = asked.threads or len(usable_cores())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     providers = [provider] if provider == CPU else [provider, CPU]
-    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    session = onnxruntime.InferenceSession(asked.model, options, providers=providers)
     run = session.run
 
     def infer(feed: Feed) -> List[Any]:
         return run(None, feed)  # type: ignore[no-any-return]  # onnxruntime has no types
 
+    def describe_session() -> Description:
+        ran = str(session.get_providers()[0])
+        return Description(ran, is_fallback=ran != provider, settings={"threads": count})
+
     inputs = [Input(one.name, one.type, list(one.shape)) for one in session.get_inputs()]
-    return Session(infer, inputs, count, lambda: str(session.get_providers()[0]))
+    return Session(infer, inputs, count, describe_session)
 
 
 def describe() -> Optional[Dict[str, Any]]:

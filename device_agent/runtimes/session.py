@@ -1,12 +1,30 @@
 """What the agent needs from an opened model, whatever runtime opened it."""
 
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 Feed = Dict[str, Any]
 
 
 class RuntimeMissing(Exception):
-    """The runtime or the provider is not on this board; the message says what is."""
+    """The runtime or the provider is not on this board; the message says what is, and what to install."""
+
+
+class Opening(NamedTuple):
+    """What is to be opened.
+
+    `model` is a path and `sha256` its content's hash. `provider` is one of the runtime's own names.
+    `threads` None means every core that this process may use. `options` are settings of this runtime alone.
+    `feed` is one complete set of inputs, for runtimes that must know shapes beforehand; `cache` is a folder
+    that outlives the run, for what is built on the board.
+    """
+
+    model: str
+    sha256: str
+    provider: str
+    threads: Optional[int]
+    options: Dict[str, Any]
+    feed: Feed
+    cache: str
 
 
 class Input(NamedTuple):
@@ -17,20 +35,44 @@ class Input(NamedTuple):
     shape: List[Any]
 
 
-class Session(NamedTuple):
-    """An opened model. `infer` takes one feed (input name to array) and returns the list of outputs.
+class Description(NamedTuple):
+    """What really runs, asked after the first inference.
 
-    `describe_provider` names the provider that runs it, which need not be the asked one.
+    `provider` need not be the asked one. `nodes` counts the nodes of the optimized graph by the provider that
+    runs them, None where the runtime does not tell. `is_fallback`: not every node runs on the asked provider.
+    `settings` are what decides speed beside the model, in JSON's types. `build_s` is how long something was
+    built from the model on this board, None where nothing was, as with an engine from the cache.
+    """
+
+    provider: str
+    is_fallback: bool
+    settings: Dict[str, Any]
+    nodes: Optional[Dict[str, int]] = None
+    build_s: Optional[float] = None
+
+
+def _do_nothing() -> None:
+    return None
+
+
+class Session(NamedTuple):
+    """An opened model. `infer` takes one feed (input name to array), and returns the list of outputs once
+    they lie in the host's memory.
+
+    `time_compute` does one inference and returns the ms that the accelerator computed, without transfers;
+    None where there is no such thing. `threads` is None where the host's threads do not compute.
     """
 
     infer: Callable[[Feed], List[Any]]
     inputs: List[Input]
-    threads: int
-    describe_provider: Callable[[], str]
+    threads: Optional[int]
+    describe: Callable[[], Description]
+    close: Callable[[], None] = _do_nothing
+    time_compute: Optional[Callable[[Feed], float]] = None
 
 
 class Runtime(NamedTuple):
-    """A loaded runtime. `open` takes a model's path, a provider and a number of threads (None: all cores)."""
+    """A loaded runtime: how a model is opened with it."""
 
     version: str
-    open: Callable[..., Session]
+    open: Callable[[Opening], Session]

@@ -84,6 +84,7 @@ class JobTask(Record):
     provider: str
     threads: int | None
     batch: int
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Job(Record):
@@ -171,6 +172,7 @@ class ToldPower(Power):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     source: Text | None = None
+    rails: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
 
 
 class ToldFailure(Failure):
@@ -187,6 +189,10 @@ class ToldMeasurement(_Told):
     provider: Text
     threads: Annotated[int, Field(ge=1, le=65536)] | None = None
     runtime_version: Text
+    settings: Facts = {}
+    nodes: Annotated[dict[Text, Count], Field(max_length=64)] | None = None
+    build_s: Seconds | None = None
+    compute_ms: Milliseconds | None = None
     load_ms: Milliseconds | None = None
     first_inference_ms: Milliseconds | None = None
     memory_mb: ToldMemory = ToldMemory()

@@ -83,6 +83,12 @@ def _join_row(entry: Entry, baseline: Entry | None) -> Row:
         "max_abs_diff": held["max_abs_diff"],
         "latency_ms": {name: value for name, value in latency.items() if name != "total_ms"},
         "throughput_ips": _rate(latency, held["batch"]),
+        # `get`: a ledger of schema 2 does not tell these.
+        "runtime_version": held.get("runtime_version"),
+        "runtime_settings": held.get("runtime_settings", {}),
+        "nodes": held.get("nodes"),
+        "build_s": held.get("build_s"),
+        "compute_ms": held.get("compute_ms"),
         "load_ms": held["load_ms"],
         "first_inference_ms": held["first_inference_ms"],
         "speedup": _compare_speed(entry, baseline) if baseline else None,

@@ -3,6 +3,7 @@
 History of SCHEMA:
 1  the first.
 2  measurements may have the status `unfit`, and tell `gzip_bytes` and `packed_bytes`; runs tell `limits`.
+3  measurements tell more of the runtime, of power, and of the scenario in which they were made.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from host.errors import LedgerError
 
-SCHEMA = 2
+SCHEMA = 3
 
 metadata = MetaData()
 

@@ -37,10 +37,20 @@ FIELDS: tuple[Field, ...] = (
     Field("latency_ms.p50_ci_high", ("latency_ms", "p50_ci", 1), "real"),
     *_fields("real", "latency_ms.p90", "latency_ms.p95", "latency_ms.p99", "latency_ms.p999"),
     *_fields("whole", "latency_ms.outliers"),
-    *_fields("real", "throughput_ips", "load_ms", "first_inference_ms", "speedup"),
+    *_fields("text", "runtime_version"),
+    *_fields("json", "runtime_settings", "nodes"),
+    *_fields("real", "throughput_ips", "build_s", "compute_ms", "load_ms", "first_inference_ms", "speedup"),
     *_fields("real", "memory_mb.baseline", "memory_mb.loaded", "memory_mb.peak", "memory_mb.pss"),
     *_fields("text", "power.source"),
-    *_fields("real", "power.idle_w", "power.load_w", "power.energy_mj", "power.energy_net_mj"),
+    *_fields("json", "power.rails"),
+    *_fields(
+        "real",
+        "power.idle_w",
+        "power.load_w",
+        "power.energy_mj",
+        "power.energy_net_mj",
+        "power.sampler_effect",
+    ),
     *_fields("json", "environment"),
     *_fields("json", "flags"),
     *_fields("text", "status", "error.kind", "error.message", "started_at"),
@@ -58,5 +68,5 @@ def _find(row: Mapping[str, Any], field: Field) -> Any:
     for step in field.path:
         if value is None:
             return None
-        value = value[step]
+        value = value.get(step) if isinstance(value, Mapping) else value[step]
     return json.dumps(value, ensure_ascii=False) if field.kind == "json" else value

@@ -22,14 +22,18 @@ class Memory(Record):
 class Power(Record):
     """Power in W and energy per inference in mJ. `source` None: the board has no sensor that we can read.
 
-    `energy_net_mj` is idle-subtracted, and None where the load does not stand out of the noise of idle.
+    `rails` are those that were summed. `energy_net_mj` is idle-subtracted, and None where the load does not
+    stand out of the noise of idle. `sampler_effect` is by what share reading the sensor slowed inferences,
+    None where nothing was read beside them.
     """
 
     source: str | None = None
+    rails: tuple[str, ...] = ()
     idle_w: float | None = None
     load_w: float | None = None
     energy_mj: float | None = None
     energy_net_mj: float | None = None
+    sampler_effect: float | None = None
 
 
 class Failure(Record):
@@ -43,7 +47,9 @@ class Measurement(Record):
     """One measurement. Latency is not here: its raw samples are stored beside it, round by round.
 
     `unfit` is the status of a task that no board spent time on, because the host found its variant to be
-    less accurate than the profile asks for; `error` says so.
+    less accurate than the profile asks for; `error` says so. `nodes` counts the nodes of the graph by the
+    provider that ran them. `build_s` is how long an engine was built on the board, None where none was.
+    `compute_ms` is the median time of an accelerator without transfers; latency has them.
     """
 
     run: str
@@ -73,6 +79,11 @@ class Measurement(Record):
     accuracy_device: float | None = None
     agreement: float | None = None
     max_abs_diff: float | None = None
+    runtime_version: str | None = None
+    runtime_settings: dict[str, JsonValue] = Field(default_factory=dict)
+    nodes: dict[str, int] | None = None
+    build_s: float | None = None
+    compute_ms: float | None = None
     load_ms: float | None = None
     first_inference_ms: float | None = None
     memory_mb: Memory = Memory()
