@@ -104,9 +104,10 @@ def _serve(work: str, reply_descriptor: str) -> int:
 
 
 def _probe(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.board_root import find_root
     from device_agent.probe import probe_board
 
-    return _say(probe_board(folder, arguments.layer))
+    return _say(probe_board(folder, arguments.layer, find_root()))
 
 
 def _runtimes(folder: WorkFolder, arguments: Any) -> int:

@@ -8,6 +8,7 @@ from array import array
 from typing import Any, Callable, Dict, List, Optional
 
 from device_agent import memory, protocol, timing
+from device_agent.board_root import find_root
 from device_agent.environment import read_environment, read_versions, usable_cores
 from device_agent.evaluation import evaluate
 from device_agent.faults import shorten_text
@@ -121,10 +122,11 @@ class Measurement:
         """Warm up, then one timed round with the state of the board around it."""
         warmup = _guard(protocol.FAILED_INFER, self._warm_up)
         cores = usable_cores()
-        before, ticks = read_environment(), read_busy_ticks("/", cores)
+        root = find_root()
+        before, ticks = read_environment(root), read_busy_ticks(root, cores)
         own, started = _cpu_s(), time.monotonic()
         count, seconds = _guard(protocol.FAILED_INFER, self._time_round)
-        after, ticks_after = read_environment(), read_busy_ticks("/", cores)
+        after, ticks_after = read_environment(root), read_busy_ticks(root, cores)
         own, core_s = _cpu_s() - own, (time.monotonic() - started) * len(cores)
         tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
         after["cpu_busy"] = share_of_others(ticks, ticks_after, tick_s, own, core_s)

@@ -9,6 +9,7 @@ import traceback
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from device_agent import power, protocol
+from device_agent.board_root import find_root
 from device_agent.environment import read_environment
 from device_agent.faults import describe_os_error, shorten_text
 from device_agent.firmware import add_throttled, ask_throttled
@@ -45,8 +46,8 @@ class Run:
         self._statuses = dict(self._known.results)
         self._opened: List[Opened] = []
         self._largest_mb = 0.0
-        self._idle = read_environment()
-        self._source = power.find_source()
+        self._idle = read_environment(find_root())
+        self._source = power.find_source(find_root())
 
     def say_started(self) -> None:
         self._say(
@@ -114,7 +115,7 @@ class Run:
     def _open(self, task: Fields, block: int) -> None:
         name = task["task"]
         self._say(protocol.EVENT_PROGRESS, task=name, phase="opening", round=None)
-        start = read_environment()
+        start = read_environment(find_root())
         worker = start_worker(self._folder.root, "worker-{}.log".format(name), self._wakeup)
         try:
             command = {"do": "open", "task": task, "protocol": self._rules, "layer": self._job["layer"]}

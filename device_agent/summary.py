@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, Optional
 
+from device_agent.board_root import is_disguised
 from device_agent.journal import read_task, unpack_samples
 from device_agent.supervision import WorkerProcess
 from device_agent.validity import find_flags
@@ -46,5 +47,5 @@ def summarize_task(journal: str, opened: Opened, found: Fields, idle_c: Optional
         "after": environments[-1]["after"],
         "versions": found["versions"],
     }
-    measurement["flags"] = flags
+    measurement["flags"] = flags + (["emulated"] if is_disguised() else [])
     return measurement

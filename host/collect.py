@@ -102,7 +102,7 @@ def _known_before(run: str, board: Board, task: Task, artifact: Artifact) -> dic
 
 def _collect_flags(board: Board, told: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The board's flags, and that it is no real board: only the host knows that."""
-    return (*told, "emulated") if board.device.is_emulated else told
+    return tuple(dict.fromkeys((*told, "emulated"))) if board.device.is_emulated else told
 
 
 def _asked(task: Task) -> dict[str, Any]:

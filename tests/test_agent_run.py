@@ -186,7 +186,7 @@ from device_agent.work_folder import WorkFolder
 
 run.read_memory = lambda root: Memory(1000.0, 100.0)
 watts = lambda before, after: 5.0 * (after[0] - before[0])
-power.find_source = lambda: power.EnergySource("meter", lambda: [time.monotonic()], watts)
+power.find_source = lambda _root: power.EnergySource("meter", lambda: [time.monotonic()], watts)
 sys.exit(launch.run_here(WorkFolder(work), "r1", None))
 """
 
