@@ -335,3 +335,20 @@ def test_a_second_sample_does_not_fill_the_gaps_of_the_first() -> None:
 
 def test_what_is_left_of_a_sample_before_a_whole_one_does_not_count() -> None:
     assert parse("VDD_SOC 1353/13" + NANO) == parse(NANO)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "GR3D_FREQ @[1574,1574 0,1574]",
+        "GR3D_FREQ 0%@?999 GR3D2_FREQ 0%@114",
+        "GR3D_FREQ 0%@114 GR3D?2_FREQ 0%@999",
+    ],
+)
+def test_where_one_clock_of_the_gpu_is_broken_none_is_told(told: str) -> None:
+    fields = parse_line(f"RAM 1205/30623MB (lfb 6429x4MB) {told} CPU@43.5C\n")
+    assert (fields["gpu_freqs_mhz"], fields["gpu_freq_mhz"]) == ([], None)
+
+
+def test_a_date_without_a_sample_has_no_rails() -> None:
+    assert parse("Tue Jan 26 18:22:31 UTC 2/021")["rails"] == {}

@@ -45,14 +45,19 @@ _ENGINE = re.compile(
     )
 )
 
+_SECOND_CLUSTER = re.compile("GR3D2|2_FREQ")
+
 _DEGREES = "-?[0-9]{1,6}(?:\\.[0-9]{1,9})?"
 _TEMPERATURE = re.compile(r"{0}@({1})C(?:/({1})C)?(?!{2}|\.[0-9])".format(_NAME, _DEGREES, _WORD))
 _DEAD_SENSOR_C = -256  # Orin with R35 says so of a GPU or CV that sleeps
 
 _UNIT_RAIL = re.compile(r"{0}\s+({1})mW(?:/({1})mW)?(?:/({1})mW)?(?!{2})".format(_NAME, _INT, _WORD))
-# Up to R32 there is no unit, the names are in capitals, and a line ends with an average.
+# Up to R32 there is no unit, the names are in capitals, and a line ends with an average. Behind a clock
+# stands its zone.
 _BARE_RAIL = re.compile(
-    r"(?<!\S)(?P<name>[A-Z][A-Z0-9_]*)\s+({0})/(?:({0})(?={1}|\Z)|-?\Z)".format(_INT, _AFTER)
+    r"(?<!\S)(?<![0-9]:[0-9][0-9] )(?P<name>[A-Z][A-Z0-9_]*)\s+({0})/(?:({0})(?={1}|\Z)|-?\Z)".format(
+        _INT, _AFTER
+    )
 )
 _LONE_RAIL = re.compile(r"(?<!\S)(?P<name>(?:VDD|VIN|POM)[A-Z0-9_]*)\s+({0})(?={1})".format(_INT, _AFTER))
 # NC is a channel that is not connected (AGX Orin with R35).
@@ -157,7 +162,7 @@ def _parse_engines(text: str) -> Fields:
     found = list(_ENGINE.finditer(text))
     gpu = [match for match in found if match.group("name") == "GR3D"]
     emc = [match for match in found if match.group("name") == "EMC"]
-    clocks = [clock for match in gpu for clock in _read_clocks(match)]
+    clocks = _read_gpu_clocks(text, gpu)
     memory_clocks = [clock for match in emc for clock in _read_clocks(match)]
     return {
         "gpu_load_pct": _read_load(gpu),
@@ -166,6 +171,19 @@ def _parse_engines(text: str) -> Fields:
         "emc_load_pct": _read_load(emc),
         "emc_freq_mhz": memory_clocks[0] if memory_clocks else None,
     }
+
+
+def _read_gpu_clocks(text: str, tokens: List[Match[str]]) -> List[int]:
+    """Of all clusters or of none: where one is broken, the highest of the others is not that of the GPU."""
+    if _SECOND_CLUSTER.search(text):
+        broken = [token for token in tokens if not (_read_clocks(token) or _tells_only_load(text, token))]
+        if broken or len(tokens) < 2:
+            return []
+    return [clock for token in tokens for clock in _read_clocks(token)]
+
+
+def _tells_only_load(text: str, token: Match[str]) -> bool:
+    return token.group("load") is not None and text[token.end() : token.end() + 1].isspace()
 
 
 def _read_load(tokens: List[Match[str]]) -> Optional[int]:
@@ -177,8 +195,10 @@ def _read_clocks(token: Match[str]) -> List[int]:
     is_old_gpu = token.group("name") == "GR3D" and token.group("new") is None
     if token.group("end") is not None and not is_old_gpu:
         return []
-    words = (token.group("list") or token.group("clock") or "").split(",")
-    told = [_read_clock(word.strip()) for word in words if re.match(_INT + r"\Z", word.strip())]
+    words = [word.strip() for word in (token.group("list") or token.group("clock") or "").split(",")]
+    if not all(re.match(_INT + r"\Z", word) for word in words):
+        return []  # a list that is broken in one place may lack clocks in another
+    told = [_read_clock(word) for word in words]
     return [clock for clock in told if clock is not None]
 
 
