@@ -23,6 +23,7 @@ BOUND = "sys/bus/i2c/drivers/{}/{}/hwmon/{}"
 AGX_XAVIER = ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V")
 AGX_ORIN = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
 THOR = ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")
+IIO_FILES = {"rail_name_0": "POM_5V_IN\n", "in_power0_input": "2875\n"}
 SUMS = (AGX_XAVIER, AGX_ORIN, THOR)
 ALONE = ("POM_5V_IN", "VDD_IN", "VIN")
 
@@ -236,6 +237,38 @@ def test_a_file_that_cannot_be_read_leaves_its_rail_without_a_value(
 def test_a_rail_with_half_a_product_still_tells_the_half(tmp_path: Path) -> None:
     root = plant_channel(tmp_path, HWMON.format("hwmon5"), "VDD_GPU", "12000", "")
     assert describe_rails(root, find_rails(root)) == {"VDD_GPU": {"mv": 12000.0, "ma": None, "mw": None}}
+
+
+@pytest.mark.parametrize(
+    "bus",
+    [
+        "sys/devices/platform/c240000.i2c/i2c-1",
+        "sys/devices/platform/bus@0/c240000.i2c/i2c-1",
+        "sys/devices/c240000.i2c/i2c-1",
+        "sys/devices/50000000.host1x/546c0000.i2c/i2c-6",
+    ],
+)
+def test_rails_are_found_where_only_the_devices_themselves_are_to_be_seen(tmp_path: Path, bus: str) -> None:
+    plant_channel(tmp_path, f"{bus}/1-0041/hwmon/hwmon2", "VDD_SOC", "5000", "100")
+    root = plant_channel(tmp_path, f"{bus}/1-0040/hwmon/hwmon3", "VDD_GPU", "12000", "500")
+    plant(tmp_path, {f"{bus}/6-0040/iio:device0/{file}": text for file, text in IIO_FILES.items()})
+    plant(tmp_path, {f"{bus}/1-0050/eeprom": "", f"{bus}/1-0048/hwmon/hwmon1/name": "tmp451"})
+    assert read(root) == {"POM_5V_IN": 2875.0, "VDD_GPU": 6000.0, "VDD_SOC": 500.0}
+
+
+def test_a_sensor_by_all_roads_counts_once(tmp_path: Path) -> None:
+    device = "sys/devices/platform/c240000.i2c/i2c-1/1-0040"
+    root = plant_channel(tmp_path, f"{device}/hwmon/hwmon3", "VDD_GPU", "12000", "500")
+    link_devices(tmp_path, [f"/{device}/hwmon/hwmon3/name"])
+    plant(
+        tmp_path,
+        {
+            f"{device.replace('1-0040', '6-0041')}/iio:device0/{file}": text
+            for file, text in IIO_FILES.items()
+        },
+    )
+    link(tmp_path, "sys/bus/i2c/drivers/ina3221x/6-0041", device.replace("1-0040", "6-0041"))
+    assert sorted(rail.name for rail in find_rails(root)) == ["POM_5V_IN", "VDD_GPU"]
 
 
 GARBAGE = [

@@ -7,19 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
 
 from device_agent import entry, probe, protocol
-from device_agent.probe import (
-    find_libc,
-    name_board,
-    name_machine,
-    parse_cpu_model,
-    parse_os_release,
-)
 from device_agent.runtimes.opset_probe import encode_identity, find_max_opset
 from device_agent.work_folder import WorkFolder
 from host.fleet.agent_archive import build_agent
@@ -105,15 +97,17 @@ def test_a_layer_is_put_on_the_path_first(board: Board) -> None:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ImportError('the one of the layer')\n")
     _, facts = board.call("probe", "--layer", "0" * 64)
-    assert facts["runtimes"] == {}
+    assert "onnxruntime" not in facts["runtimes"]
 
 
-def test_a_runtime_that_kills_the_process_is_not_there(board: Board) -> None:
-    package = board.work / "layers" / ("0" * 64) / "onnxruntime"
+def test_a_runtime_that_kills_the_process_is_not_there_and_the_others_are(board: Board) -> None:
+    package = board.work / "layers" / ("0" * 64) / "openvino"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)\n")
     code, facts = board.call("probe", "--layer", "0" * 64)
-    assert (code, facts["runtimes"]) == (0, {})
+    assert code == 0
+    assert "openvino" not in facts["runtimes"]
+    assert "onnxruntime" in facts["runtimes"]
 
 
 def test_a_runtime_that_hangs_is_not_there(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +115,9 @@ def test_a_runtime_that_hangs_is_not_there(board: Board, monkeypatch: pytest.Mon
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.setattr(sys, "argv", [str(board.agent)])
-    monkeypatch.setattr(probe, "_PROBE_TIMEOUT_S", 0.5)
-    assert probe.probe_board(WorkFolder(str(board.work)), "0" * 64)["runtimes"] == {}
+    monkeypatch.setattr(probe, "_RUNTIME_TIMEOUT_S", 5)
+    found = probe.probe_board(WorkFolder(str(board.work)), "0" * 64)["runtimes"]
+    assert "onnxruntime" not in found
 
 
 @pytest.mark.parametrize("opset", [7, 17, 30, 200])
@@ -137,86 +132,3 @@ def test_the_hand_written_model_is_what_onnx_reads(opset: int) -> None:
 def test_the_newest_accepted_opset_is_found_from_above() -> None:
     assert find_max_opset(lambda model: load_opset(model) <= 21) == 21
     assert find_max_opset(lambda model: False) is None
-
-
-def test_a_32_bit_system_on_a_64_bit_kernel_wants_32_bit_wheels() -> None:
-    assert name_machine("aarch64", True) == "aarch64"
-    assert name_machine("aarch64", False) == "armv7l"
-    assert name_machine("armv7l", False) == "armv7l"
-
-
-def plant(root: Path, files: dict[str, str]) -> str:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return str(root)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.5\0"}, "Raspberry Pi 4 Model B Rev 1.5"),
-        (
-            {
-                "sys/class/dmi/id/sys_vendor": "LENOVO\n",
-                "sys/class/dmi/id/product_name": "20UH\n",
-            },
-            "LENOVO 20UH",
-        ),
-    ],
-)
-def test_a_board_is_named_by_its_device_tree_or_firmware(
-    tmp_path: Path, files: dict[str, str], expected: str
-) -> None:
-    assert name_board(plant(tmp_path, files), None) == expected
-
-
-def test_a_machine_without_a_name_is_named_by_its_processor(tmp_path: Path) -> None:
-    assert name_board(str(tmp_path), "AMD EPYC").endswith("(AMD EPYC)")
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        ("processor\t: 0\nmodel name\t: AMD EPYC 7B13\n", "AMD EPYC 7B13"),
-        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "Cortex-A72"),
-        (
-            "model name\t: ARMv7 Processor rev 3 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n",
-            "Cortex-A72",
-        ),
-        ("CPU implementer\t: 0x99\nCPU part\t: 0x1\n", None),
-        ("", None),
-    ],
-)
-def test_the_processor_is_named_by_text_or_part_number(cpuinfo: str, expected: str | None) -> None:
-    assert parse_cpu_model(cpuinfo) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n', "Debian GNU/Linux 12 (bookworm)"),
-        ("PRETTY_NAME=Buildroot\n", "Buildroot"),
-        ("", None),
-    ],
-)
-def test_the_system_is_named_by_os_release(text: str, expected: str | None) -> None:
-    assert parse_os_release(text) == expected
-
-
-def test_musl_is_known_by_what_its_loader_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    def refuse(name: str) -> Any:
-        raise ValueError("unrecognized configuration name")
-
-    monkeypatch.setattr(os, "confstr", refuse)
-    loader = tmp_path / "lib" / "ld-musl-aarch64.so.1"
-    plant(
-        tmp_path,
-        {"lib/ld-musl-aarch64.so.1": "#!/bin/sh\necho 'musl libc (aarch64)\nVersion 1.2.4' >&2\nexit 1\n"},
-    )
-    loader.chmod(0o755)
-    assert find_libc(str(tmp_path)) == {"name": "musl", "version": "1.2.4"}
-    loader.unlink()
-    assert find_libc(str(tmp_path)) == {"name": None, "version": None}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from device_agent.firmware import ask_throttled
 from device_agent.memory import parse_status
-from device_agent.sensors import tree
-from device_agent.sensors.cpufreq import read_frequencies, read_governor
+from device_agent.sensors.cpufreq import (
+    Clock,
+    read_clock,
+    read_frequencies,
+    read_governor,
+    read_measured_frequencies,
+)
+from device_agent.sensors.devfreq import read_gpu_clock
 from device_agent.sensors.load import (
     parse_busy_ticks,
     parse_meminfo,
@@ -19,8 +24,8 @@ from device_agent.sensors.load import (
     read_load,
     read_memory,
     read_oom_kills,
+    read_swap_mb,
 )
-from device_agent.sensors.rapl import find_packages, read_counters, sum_joules
 from device_agent.sensors.thermal import read_temperature, read_throttling
 from tests.planted_commands import plant_command
 
@@ -35,14 +40,6 @@ def plant(root: Path, files: dict[str, str]) -> str:
     return str(root)
 
 
-def plant_zones(root: Path, **zones: str) -> str:
-    files = {}
-    for index, (name, millidegrees) in enumerate(zones.items()):
-        folder = f"sys/class/thermal/thermal_zone{index}"
-        files |= {f"{folder}/type": name.replace("_", "-"), f"{folder}/temp": millidegrees}
-    return plant(root, files)
-
-
 def test_clocks_are_in_mhz_and_only_of_the_asked_cores(tmp_path: Path) -> None:
     clocks = {CPUFREQ.format(core, "scaling_cur_freq"): str(600000 * (core + 1)) for core in range(4)}
     root = plant(tmp_path, clocks)
@@ -54,19 +51,79 @@ def test_a_board_without_clocks_has_none(tmp_path: Path) -> None:
     assert read_governor(str(tmp_path), [0]) is None
 
 
+def test_an_offline_core_has_no_clock_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    root = plant(tmp_path, {CPUFREQ.format(0, "scaling_cur_freq"): "600000"})
+    (tmp_path / "sys/devices/system/cpu/cpu1").mkdir()
+    assert read_frequencies(root, [0, 1]) == [600.0]
+
+
+@pytest.mark.parametrize("text", ["<unknown>", "0", "-1", "", "99999999999", "1_0", "600000 kHz"])
+def test_a_clock_that_is_none_is_not_told(tmp_path: Path, text: str) -> None:
+    root = plant(tmp_path, {CPUFREQ.format(0, "scaling_cur_freq"): text})
+    assert read_frequencies(root, [0]) is None
+    assert read_clock(root, 0).current_mhz is None
+
+
+def test_a_virtual_machine_has_no_clock_though_cpuinfo_names_a_number(tmp_path: Path) -> None:
+    root = plant(tmp_path, {"proc/cpuinfo": "processor\t: 0\ncpu MHz\t\t: 2793.438\n"})
+    assert read_frequencies(root, [0]) is None
+
+
+def test_what_the_hardware_runs_at_may_differ_from_what_the_governor_asked_for(tmp_path: Path) -> None:
+    # A Raspberry Pi 4 whose firmware holds it at 600 MHz for lack of voltage.
+    root = plant(
+        tmp_path,
+        {CPUFREQ.format(0, "scaling_cur_freq"): "1500000", CPUFREQ.format(0, "cpuinfo_cur_freq"): "600000"},
+    )
+    assert read_frequencies(root, [0]) == [1500.0]
+    assert read_measured_frequencies(root, [0]) == [600.0]
+    assert read_measured_frequencies(root, [1]) is None
+
+
+def test_a_clock_tells_what_a_core_can_what_it_may_and_with_whom(tmp_path: Path) -> None:
+    told = {
+        "cpuinfo_min_freq": "115200",
+        "cpuinfo_max_freq": "2201600",
+        "scaling_min_freq": "729600",
+        "scaling_max_freq": "1190400",
+        "scaling_cur_freq": "729600",
+        "scaling_governor": "schedutil",
+        "related_cpus": "0 1 2 3",
+    }
+    root = plant(tmp_path, {CPUFREQ.format(0, name): text for name, text in told.items()})
+    assert read_clock(root, 0) == Clock(115.2, 2201.6, 729.6, 1190.4, 729.6, "schedutil", (0, 1, 2, 3))
+    assert read_clock(root, 1) == Clock(None, None, None, None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["57000000.gpu", "17000000.gp10b", "17000000.gv11b", "17000000.ga10b", "17000000.gpu", "gpu-gpc-0"],
+)
+def test_the_clock_of_a_gpu_is_found_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    hertz = {"min_freq": "306000000", "max_freq": "918000000", "cur_freq": "612000000"}
+    root = plant(tmp_path, {f"sys/class/devfreq/{name}/{file}": text for file, text in hertz.items()})
+    plant(tmp_path, {"sys/class/devfreq/gpu-nvd-0/cur_freq": "1", "sys/class/devfreq/bwmgr/cur_freq": "2"})
+    assert read_gpu_clock(root) == (306.0, 918.0, 612.0)
+
+
+def test_a_board_without_such_a_gpu_has_no_clock_of_one(tmp_path: Path) -> None:
+    assert read_gpu_clock(plant(tmp_path, {"sys/class/devfreq/ff9a0000.gpu-opp/cur_freq": "1"})) is None
+
+
+def test_a_gpu_without_power_has_no_clock_now(tmp_path: Path) -> None:
+    folder = "sys/class/devfreq/17000000.gpu/"
+    assert read_gpu_clock(plant(tmp_path, {folder + "max_freq": "918000000", folder + "cur_freq": "0"})) == (
+        None,
+        918.0,
+        None,
+    )
+
+
 def test_governors_that_differ_are_all_named(tmp_path: Path) -> None:
     names = {0: "schedutil", 1: "schedutil", 2: "performance"}
     root = plant(tmp_path, {CPUFREQ.format(core, "scaling_governor"): name for core, name in names.items()})
     assert read_governor(root, [0, 1]) == "schedutil"
     assert read_governor(root, [0, 1, 2]) == "performance,schedutil"
-
-
-def test_the_temperature_is_that_of_the_processor(tmp_path: Path) -> None:
-    # Jetson Nano, R32: PMIC-Die is a constant, the GPU is cooler than the processor here.
-    root = plant_zones(
-        tmp_path, AO_therm="41000", CPU_therm="38500", GPU_therm="36000", PMIC_Die="100000", PLL_therm="37000"
-    )
-    assert read_temperature(root) == 38.5
 
 
 def test_the_hottest_core_counts_where_only_hwmon_tells(tmp_path: Path) -> None:
@@ -82,35 +139,6 @@ def test_the_hottest_core_counts_where_only_hwmon_tells(tmp_path: Path) -> None:
         },
     )
     assert read_temperature(root) == 53.0
-
-
-def test_a_dead_or_constant_sensor_is_no_temperature(tmp_path: Path) -> None:
-    assert read_temperature(plant_zones(tmp_path, cpu_thermal="-256000", PMIC_Die="100000")) is None
-
-
-def test_a_sensor_whose_device_is_switched_off_is_no_temperature(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its file answers EAGAIN, as a pipe does that nobody has written to."""
-    root = plant_zones(tmp_path, cpu_thermal="38500", gpu_thermal="0")
-    (temp,) = (path.with_name("temp") for path in tmp_path.rglob("type") if "gpu" in path.read_text())
-    temp.unlink()
-    os.mkfifo(temp)
-    writer = os.open(temp, os.O_RDWR)
-
-    def open_at_once(path: str, mode: str) -> Any:
-        return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
-
-    monkeypatch.setattr(tree, "open", open_at_once, raising=False)
-    try:
-        assert tree.read_text(root, str(temp.relative_to(tmp_path))) is None
-        assert read_temperature(root) == 38.5
-    finally:
-        os.close(writer)
-
-
-def test_any_sensor_is_better_than_none(tmp_path: Path) -> None:
-    assert read_temperature(plant_zones(tmp_path, acpitz="27800", PMIC_Die="50000")) == 27.8
 
 
 def test_throttle_events_of_all_cores_are_summed(tmp_path: Path) -> None:
@@ -184,6 +212,12 @@ def test_memory_is_in_mib_and_none_where_an_old_kernel_does_not_tell(tmp_path: P
     assert read_memory(root) == (1.0, None)
 
 
+def test_no_swap_is_a_zero_and_an_unknown_swap_is_none(tmp_path: Path) -> None:
+    assert read_swap_mb(plant(tmp_path, {"proc/meminfo": "SwapTotal:       0 kB"})) == 0
+    assert read_swap_mb(plant(tmp_path, {"proc/meminfo": "SwapTotal:  102396 kB"})) == 100
+    assert read_swap_mb(plant(tmp_path, {"proc/meminfo": "MemTotal:  1024 kB"})) is None
+
+
 def test_kills_for_memory_are_counted_where_the_kernel_counts_them(tmp_path: Path) -> None:
     assert read_oom_kills(plant(tmp_path / "new", {"proc/vmstat": "pgfault 1\noom_kill 7\nx 2"})) == 7
     assert read_oom_kills(plant(tmp_path / "old", {"proc/vmstat": "pgfault 1"})) is None
@@ -199,40 +233,3 @@ def test_a_field_of_status_is_in_mib_and_not_confused_with_a_longer_name() -> No
     text = "VmPeak:\t 9216 kB\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n"
     assert parse_status(text, "VmRSS") == 1.0
     assert parse_status(text, "Rss") is None
-
-
-def plant_rapl(root: Path, **zones: tuple[str, str]) -> str:
-    files = {}
-    for zone, (name, energy) in zones.items():
-        folder = "sys/class/powercap/" + zone.replace("__", ":").replace("_", "-")
-        files |= {f"{folder}/name": name, f"{folder}/energy_uj": energy}
-        files |= {f"{folder}/max_energy_range_uj": "262143328850"}
-    return plant(root, files)
-
-
-def test_only_packages_are_summed(tmp_path: Path) -> None:
-    # An Intel laptop: core and uncore lie inside the package, psys holds it, mmio is the same again.
-    root = plant_rapl(
-        tmp_path,
-        intel_rapl__0=("package-0", "1000000"),
-        intel_rapl__0__0=("core", "7"),
-        intel_rapl__0__1=("uncore", "7"),
-        intel_rapl__1=("psys", "7"),
-        intel_rapl_mmio__0=("package-0", "7"),
-    )
-    packages = find_packages(root)
-    assert [package.path for package in packages] == ["sys/class/powercap/intel-rapl:0/energy_uj"]
-    assert read_counters(root, packages) == [1000000]
-
-
-def test_a_counter_that_wrapped_gives_the_energy_all_the_same(tmp_path: Path) -> None:
-    packages = find_packages(plant_rapl(tmp_path, intel_rapl__0=("package-0", "0")))
-    assert sum_joules(packages, [262143328850 - 2000000], [1000000]) == pytest.approx(3.0)
-
-
-def test_one_package_that_cannot_be_read_leaves_no_sum(tmp_path: Path) -> None:
-    zones = {"intel_rapl__0": ("package-0", "1"), "intel_rapl__1": ("package-1", "1")}
-    root = plant_rapl(tmp_path, **zones)
-    packages = find_packages(root)
-    (tmp_path / packages[1].path).unlink()
-    assert read_counters(root, packages) is None

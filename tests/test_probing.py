@@ -174,6 +174,30 @@ def test_what_a_board_cannot_tell_is_none(board: Device, agent: Blob) -> None:
     facts = probe_board(Answering({**BARE, **nulls}), board, agent)
     assert (facts.cpu_model, facts.free_bytes, facts.temperature_c) == (None, None, None)
     assert (facts.libc.name, facts.runtimes, facts.power_sources) == ("unknown", {}, ())
+    assert (facts.soc, facts.l4t, facts.nvpmodel, facts.jetson_clocks) == (None, None, None, None)
+    assert (facts.clusters, facts.thermal_zones, facts.root_would_add) == ((), (), ())
+
+
+def test_a_board_tells_its_clusters_zones_and_modes(board: Device, agent: Blob) -> None:
+    told = {
+        "soc": "Tegra234 (Orin)",
+        "clusters": [{"cores": [0, 1], "core_type": "Cortex-A78AE", "max_mhz": 2201.6, "capacity": 1024}],
+        "offline_cores": [2, 3],
+        "thermal_zones": [
+            {"name": "cpu-thermal", "temperature_c": None, "trips": [{"kind": "hot", "temperature_c": 99.0}]}
+        ],
+        "nvpmodel": {"mode": "MAXN", "mode_id": 0},
+        "jetson_clocks": {"pinned": None, "gpu_mhz": 306.0, "gpu_max_mhz": 918.0, "emc_mhz": None},
+        "is_root": False,
+        "root_would_add": ["power: one sentence"],
+    }
+    facts = probe_board(Answering({**BARE, **told}), board, agent)
+    assert facts.clusters[0].cores == (0, 1)
+    assert facts.clusters[0].current_mhz is None
+    assert facts.thermal_zones[0].trips[0].temperature_c == 99.0
+    assert facts.nvpmodel is not None
+    assert facts.nvpmodel.mode_id == 0
+    assert facts.root_would_add == ("power: one sentence",)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +210,13 @@ def test_what_a_board_cannot_tell_is_none(board: Device, agent: Blob) -> None:
         ({"runtimes": {str(number): {"version": "1"} for number in range(1000)}}, "runtimes"),
         ({"path": "/etc/passwd"}, "path: unknown key"),
         ({"libc": "glibc"}, "libc"),
+        ({"clusters": [{"cores": [0]}] * 1000}, "clusters"),
+        ({"clusters": [{"cores": list(range(100_000))}]}, r"clusters\[0\].cores"),
+        ({"clusters": [{"cores": [0], "max_mhz": 1e9}]}, r"clusters\[0\].max_mhz"),
+        ({"thermal_zones": [{"name": "cpu", "temperature_c": float("inf")}]}, "thermal_zones"),
+        ({"root_would_add": ["x" * 1000]}, "root_would_add"),
+        ({"nvpmodel": "MAXN"}, "nvpmodel"),
+        ({"jetson_clocks": {"pinned": "maybe"}}, "jetson_clocks.pinned"),
     ],
 )
 def test_facts_beyond_all_bounds_are_refused(board: Device, agent: Blob, wrong: object, place: str) -> None:

@@ -11,6 +11,10 @@ _HWMON = "sys/class/hwmon"
 _IIO_DRIVER = _DRIVERS + "/ina3221x"  # NVIDIA's own, L4T up to 32; since L4T 34 it is the kernel's ina3221
 _HWMON_CHIPS = ("ina3221", "ina238")
 _IIO_DEVICE = re.compile(r"^iio[:_-]device\d*$")
+# sys/devices/platform/bus@0/c240000.i2c/i2c-1/1-0040 (Orin, R36), sys/devices/50000000.host1x/546c0000.i2c/
+# i2c-6/6-0040 (Nano, R32): the roads of drivers and classes end there; a container may show none of them.
+_BUS = re.compile(r"^(?:platform|bus@\w{1,16}|\w{1,16}\.(?:i2c|host1x)|i2c-\d{1,3})$")
+_ADDRESS = re.compile(r"^\d{1,3}-00[0-9a-f]{2}$")
 _UNCONNECTED = ("", "NC", "N/C")
 # No rail of a Jetson comes near 1 kV, 1 kA or 1 kW: such a number is a register read wrongly.
 _ABSURD = 1e6
@@ -49,12 +53,23 @@ def find_rails(root: str) -> List[Rail]:
 
 def _find_iio_rails(root: str) -> Iterator[Rail]:
     """L4T up to 32: ina3221x/0-0041/iio:device1 (TX2), where iio_device is the same folder again."""
-    for address in list_names(root, _IIO_DRIVER):
-        chip = "{}/{}".format(_IIO_DRIVER, address)
+    chips = dict(_find_addresses(root, "sys/devices"))
+    chips.update((address, "{}/{}".format(_IIO_DRIVER, address)) for address in list_names(root, _IIO_DRIVER))
+    for _, chip in sorted(chips.items()):
         devices = [name for name in list_names(root, chip) if _IIO_DEVICE.match(name)]
         for device in devices[:1]:
             for channel in (0, 1, 2):
                 yield _make_iio_rail(root, "{}/{}".format(chip, device), channel)
+
+
+def _find_addresses(root: str, folder: str) -> Iterator[Tuple[str, str]]:
+    """All that hangs on an I2C bus below a folder of devices: its address and its folder."""
+    for name in list_names(root, folder):
+        path = "{}/{}".format(folder, name)
+        if _ADDRESS.match(name):
+            yield name, path
+        elif _BUS.match(name):
+            yield from _find_addresses(root, path)
 
 
 def _make_iio_rail(root: str, folder: str, channel: int) -> Rail:
@@ -73,10 +88,12 @@ def _find_hwmons(root: str) -> List[Tuple[str, str]]:
         for address in list_names(root, "{}/{}".format(_DRIVERS, chip)):
             folder = "{}/{}/{}/hwmon".format(_DRIVERS, chip, address)
             found.update((hwmon, (chip, "{}/{}".format(folder, hwmon))) for hwmon in list_names(root, folder))
-    for hwmon in list_names(root, _HWMON):
-        name = read_text(root, "{}/{}/name".format(_HWMON, hwmon))
-        if name in _HWMON_CHIPS:
-            found.setdefault(hwmon, (name, "{}/{}".format(_HWMON, hwmon)))
+    folders = [_HWMON] + sorted("{}/hwmon".format(path) for _, path in _find_addresses(root, "sys/devices"))
+    for folder in folders:
+        for hwmon in list_names(root, folder):
+            name = read_text(root, "{}/{}/name".format(folder, hwmon))
+            if name in _HWMON_CHIPS:
+                found.setdefault(hwmon, (name, "{}/{}".format(folder, hwmon)))
     return list(found.values())
 
 

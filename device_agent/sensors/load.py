@@ -38,6 +38,12 @@ def read_memory(root: str) -> Memory:
     return Memory(fields.get("MemTotal"), fields.get("MemAvailable"))
 
 
+def read_swap_mb(root: str) -> Optional[int]:
+    """The size of all swap in MiB, that in compressed memory (zram of Jetsons) included; 0 is none."""
+    total = parse_meminfo(read_text(root, "proc/meminfo") or "").get("SwapTotal")
+    return None if total is None else round(total)
+
+
 def read_busy_ticks(root: str, cores: Sequence[int]) -> Optional[int]:
     text = read_text(root, "proc/stat")
     return None if text is None else parse_busy_ticks(text, cores)

@@ -1,19 +1,20 @@
 """The temperature of the processor, and whether the board slows itself down."""
 
 import re
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
+from device_agent.sensors.thermal_zones import (
+    find_zones,
+    pick_other_zones,
+    pick_processor_zones,
+    read_degrees,
+)
 from device_agent.sensors.tree import list_names, read_number, read_text
 
-_ZONES = "sys/class/thermal"
 _HWMON = "sys/class/hwmon"
-# cpu-thermal (Raspberry Pi, Armbian), CPU-therm and tj-thermal (Jetson), x86_pkg_temp and TCPU (Intel),
-# soc-thermal (Rockchip).
-_OF_PROCESSOR = re.compile(r"cpu|x86_pkg|soc|^tj", re.IGNORECASE)
-# PMIC-Die on Jetson is a constant (100 or 50 °C).
-_CONSTANT = re.compile(r"pmic", re.IGNORECASE)
-_HWMON_NAMES = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-_PLAUSIBLE_C = (-40.0, 150.0)  # a sleeping sensor of a Jetson says -256
+# coretemp and k10temp of PCs; the others where a board has no thermal zone for its sensor.
+_HWMON_NAMES = ("coretemp", "k10temp", "k8temp", "zenpower", "cpu_thermal", "soc_thermal")
+_HWMON_INPUT = re.compile(r"^temp(\d{1,3})_input$")
 
 # Raspberry Pi, raspberrypi/documentation "vcgencmd get_throttled": under-voltage, frequency capped,
 # throttled, soft temperature limit; 16 higher the same since the board was started.
@@ -23,42 +24,39 @@ _HEXADECIMAL = re.compile(r"^[0-9a-fA-F]{1,8}$")
 
 
 def read_temperature(root: str) -> Optional[float]:
-    """The hottest reading of the processor in °C; of any other sensor where the processor has none."""
-    zones = list(_read_zones(root))
-    of_processor = [degrees for name, degrees in zones if _OF_PROCESSOR.search(name)]
-    of_hwmon = [] if of_processor else list(_read_hwmon(root))
-    others = [degrees for name, degrees in zones if not _CONSTANT.search(name)]
-    for readings in (of_processor, of_hwmon, others):
-        if readings:
-            return max(readings)
-    return None
+    """The hottest reading of the processor in °C; of any other sensor of the board where it has none."""
+    zones = find_zones(root)
+    names = [name for name, _ in zones]
+    found = _read_zones(root, zones, pick_processor_zones(names)) or list(_read_hwmon(root))
+    found = found or _read_zones(root, zones, pick_other_zones(names))
+    return max(found) if found else None
 
 
-def _read_zones(root: str) -> Iterator[Tuple[str, float]]:
-    for zone in list_names(root, _ZONES):
-        degrees = _read_millidegrees(root, "{}/{}/temp".format(_ZONES, zone))
-        name = read_text(root, "{}/{}/type".format(_ZONES, zone))
-        if degrees is not None and name is not None:
-            yield name, degrees
+def _read_zones(root: str, zones: List[Tuple[str, str]], names: List[str]) -> List[float]:
+    """The degrees of the named zones only: one whose device sleeps makes the reader wait."""
+    read = [read_degrees(root, folder + "/temp") for name, folder in zones if name in names]
+    return [degrees for degrees in read if degrees is not None]
 
 
 def _read_hwmon(root: str) -> Iterator[float]:
     for device in list_names(root, _HWMON):
         folder = "{}/{}".format(_HWMON, device)
-        if read_text(root, folder + "/name") not in _HWMON_NAMES:
-            continue
-        for name in list_names(root, folder):
-            if re.match(r"temp\d+_input$", name):
-                degrees = _read_millidegrees(root, "{}/{}".format(folder, name))
-                if degrees is not None:
-                    yield degrees
+        if read_text(root, folder + "/name") in _HWMON_NAMES:
+            yield from _read_chip(root, folder)
 
 
-def _read_millidegrees(root: str, path: str) -> Optional[float]:
-    number = read_number(root, path)
-    if number is None or not _PLAUSIBLE_C[0] < number / 1000.0 < _PLAUSIBLE_C[1]:
-        return None
-    return number / 1000.0
+def _read_chip(root: str, folder: str) -> List[float]:
+    """All inputs of a chip. On some Ryzen Tctl is 10 to 27 °C above Tdie, which is the temperature."""
+    found = {}
+    for name in list_names(root, folder):
+        match = _HWMON_INPUT.match(name)
+        degrees = read_degrees(root, "{}/{}".format(folder, name)) if match else None
+        if match and degrees is not None:
+            label = read_text(root, "{}/temp{}_label".format(folder, match.group(1)))
+            found[label or name] = degrees
+    if "Tdie" in found:
+        found.pop("Tctl", None)
+    return list(found.values())
 
 
 class Throttling(NamedTuple):

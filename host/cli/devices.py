@@ -162,12 +162,13 @@ def probe_device(name: str, output: str) -> None:
 
 
 def show_facts(facts: dict[str, object], name: str, output: str) -> None:
+    from host.report.board_facts import summarize_board
     from host.report.listing import print_facts
 
     if output == "json":
         print_json(facts)
     else:
-        print_facts(name, facts)
+        print_facts(name, summarize_board(facts))
 
 
 @devices.command("remove")

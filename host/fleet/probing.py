@@ -6,10 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from device_agent import protocol
 from host.errors import BenchError, BoardBusy, DeviceError
+from host.fleet.hardware_facts import (
+    MAX_CORES,
+    ClusterFacts,
+    CoreNumber,
+    JetsonClocksFacts,
+    PowerModeFacts,
+    ThermalZoneFacts,
+    Word,
+    show_said,
+)
 from host.fleet.remote import Completed, Remote
 from host.fleet.ssh_intake import show_text
 from host.specs.artifact import Blob
@@ -19,16 +29,10 @@ from host.specs.record import Record
 
 PROBE_S = 120.0  # opening a runtime from a slow SD card takes a while
 PUT_S = 60.0
-WITH_PACKAGES = frozenset({"probe", "runtimes", "start"})
+WITH_PACKAGES = frozenset({"probe", "runtime", "start"})
 """Commands of the agent that look for runtimes, or start what does."""
 
 
-def _show(said: str) -> str:
-    """A board's text, which may hold half a surrogate pair or words for a terminal."""
-    return show_text(said.encode("utf-8", "replace"))
-
-
-Word = Annotated[str, StringConstraints(max_length=200), AfterValidator(_show)]
 Told = Annotated[Word, BeforeValidator(lambda found: "unknown" if found is None else found)]
 
 
@@ -48,15 +52,19 @@ class PowerSourceFacts(Record):
 
 
 class RuntimeFacts(Record):
-    """An inference runtime on the board; `max_opset` is the newest that it opens."""
+    """An inference runtime on the board; `max_opset` is the newest that it opens, `via` how it is called."""
 
     version: Word
     providers: tuple[Word, ...] = Field((), max_length=64)
     max_opset: int | None = Field(None, ge=1, le=1000)
+    via: Word | None = None
 
 
 class BoardFacts(Record):
-    """What a board says of itself; what it cannot tell is None. `cores` are those that the agent may use."""
+    """What a board says of itself; what it cannot tell is None. `cores` are those that the agent may use.
+
+    `root_would_add` are sentences on what the board tells only root; empty where the agent is root.
+    """
 
     schema_version: int = Field(alias="schema")
     agent_version: Word
@@ -65,13 +73,25 @@ class BoardFacts(Record):
     machine: Word
     libc: Libc
     board: Word
+    soc: Word | None = None
     cpu_model: Word | None = None
     cores: int | None = Field(None, ge=1, le=100_000)
+    clusters: tuple[ClusterFacts, ...] = Field((), max_length=256)
+    offline_cores: tuple[CoreNumber, ...] = Field((), max_length=MAX_CORES)
+    gpu: Word | None = None
     memory_mb: float | None = Field(None, ge=0)
+    swap_mb: float | None = Field(None, ge=0)
     os: Word | None = None
     kernel: Word | None = None
     governor: Word | None = None
     temperature_c: float | None = None
+    thermal_zones: tuple[ThermalZoneFacts, ...] = Field((), max_length=256)
+    l4t: Word | None = None
+    jetpack: Word | None = None
+    nvpmodel: PowerModeFacts | None = None
+    jetson_clocks: JetsonClocksFacts | None = None
+    is_root: bool | None = None
+    root_would_add: tuple[Word, ...] = Field((), max_length=32)
     free_bytes: int | None = Field(None, ge=0)
     power_sources: tuple[PowerSourceFacts, ...] = Field((), max_length=64)
     runtimes: dict[Word, RuntimeFacts] = Field(default_factory=dict, max_length=64)
@@ -135,7 +155,7 @@ def _read_object(text: bytes) -> dict[str, Any] | None:
 
 def describe_refusal(device: Device, kind: str, message: str) -> BenchError:
     """The error for what the agent refused, with what to do about it."""
-    name, said = device.name, _show(message)
+    name, said = device.name, show_said(message)
     if kind == protocol.ERROR_LOCKED:
         return BoardBusy(
             f"{name}: another run measures: {said}", "Wait for its end, or end it where it runs."
