@@ -1,13 +1,35 @@
-"""ONNX Runtime: sequential execution, one pool of threads of a chosen size."""
+"""ONNX Runtime: sequential execution, one pool of threads of a chosen size, any of its providers.
 
+`infer` returns when the outputs are arrays in the host's memory, so a GPU has finished by then.
+"""
+
+import inspect
 import os
+import time
 from typing import Any, Dict, List, Optional
 
 from device_agent.environment import usable_cores
+from device_agent.runtimes.onnxruntime_nodes import NodeWatch, judge_nodes
+from device_agent.runtimes.onnxruntime_providers import (
+    CPU,
+    Plan,
+    explain_missing,
+    list_engines,
+    plan_session,
+)
 from device_agent.runtimes.opset_probe import find_max_opset
-from device_agent.runtimes.session import Description, Feed, Input, Opening, Runtime, RuntimeMissing, Session
+from device_agent.runtimes.session import (
+    Description,
+    Feed,
+    Input,
+    Opening,
+    Runtime,
+    RuntimeMissing,
+    Session,
+    check_options,
+)
 
-CPU = "CPUExecutionProvider"
+OPTIONS = {"spinning": (True, False), "arena": (True, False)}
 
 
 def _import_onnxruntime() -> Any:
@@ -16,7 +38,8 @@ def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RuntimeMissing("onnxruntime cannot be imported on the board: {}".format(error)) from error
+        message = "onnxruntime cannot be imported on the board: {}. Install it for the board's Python"
+        raise RuntimeMissing(message.format(error)) from error
     return onnxruntime
 
 
@@ -28,27 +51,83 @@ def load() -> Runtime:
 def open_session(asked: Opening) -> Session:
     """An opened model. What ONNX Runtime raises passes untouched: its message is the answer."""
     onnxruntime = _import_onnxruntime()
+    check_options("onnxruntime", asked.options, OPTIONS)
     provider, available = asked.provider, onnxruntime.get_available_providers()
     if provider not in available:
-        raise RuntimeMissing("{} is not on the board; it has {}".format(provider, ", ".join(available)))
-    count = asked.threads or len(usable_cores())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    providers = [provider] if provider == CPU else [provider, CPU]
-    session = onnxruntime.InferenceSession(asked.model, options, providers=providers)
-    run = session.run
+        raise RuntimeMissing(explain_missing(provider, available))
+    plan = plan_session(asked, asked.threads or len(usable_cores()), available, onnxruntime.__version__)
+    options = _set_options(onnxruntime, plan)
+    watch = NodeWatch(onnxruntime, provider, options)
+    started, engines = time.time(), list_engines(plan.engines)
+    try:
+        session: Any = _create(onnxruntime, asked.model, options, plan)
+    except BaseException:
+        watch.forget()
+        raise
+    run: Any = session.run
 
     def infer(feed: Feed) -> List[Any]:
         return run(None, feed)  # type: ignore[no-any-return]  # onnxruntime has no types
 
     def describe_session() -> Description:
-        ran = str(session.get_providers()[0])
-        return Description(ran, is_fallback=ran != provider, settings={"threads": count})
+        nodes = watch.count(session)
+        ran = judge_nodes(provider, nodes, session.get_providers())
+        settings = dict(_describe_options(options, plan), providers=session.get_providers())
+        now = list_engines(plan.engines)
+        written = [when for name, when in now.items() if engines.get(name) != when]
+        build_s = max(written) - started if written else None
+        return Description(ran.provider, ran.is_fallback, settings, nodes, build_s)
+
+    def close() -> None:
+        nonlocal session, run
+        session = run = None
+        watch.forget()
 
     inputs = [Input(one.name, one.type, list(one.shape)) for one in session.get_inputs()]
-    return Session(infer, inputs, count, describe_session)
+    return Session(infer, inputs, plan.threads, describe_session, close)
+
+
+def _set_options(onnxruntime: Any, plan: Plan) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = plan.session_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = plan.arena
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry("session.{}.allow_spinning".format(pool), str(int(plan.spinning)))
+    for name, size in plan.dimensions.items():
+        options.add_free_dimension_override_by_name(name, size)
+    return options
+
+
+def _create(onnxruntime: Any, model: str, options: Any, plan: Plan) -> Any:
+    """The session. A provider that fails is an error; the package would go on with the next one."""
+    if plan.engines:
+        os.makedirs(plan.engines, mode=0o700, exist_ok=True)
+    providers = [(name, given) if given else name for name, given in plan.providers]
+    kinds = [one.kind for one in inspect.signature(onnxruntime.InferenceSession).parameters.values()]
+    words = {"enable_fallback": 0} if inspect.Parameter.VAR_KEYWORD in kinds else {}
+    session = onnxruntime.InferenceSession(model, options, providers=providers, **words)
+    session.disable_fallback()
+    return session
+
+
+def _describe_options(options: Any, plan: Plan) -> Dict[str, Any]:
+    """What was set; paths say nothing about speed."""
+    given = {
+        name: {key: value for key, value in chosen.items() if not key.endswith("_path")}
+        for name, chosen in plan.providers
+    }
+    return {
+        "threads": plan.threads,
+        "session_threads": plan.session_threads,
+        "spinning": plan.spinning,
+        "arena": plan.arena,
+        "execution_mode": options.execution_mode.name,
+        "graph_optimization": options.graph_optimization_level.name,
+        "fixed_dimensions": plan.dimensions,
+        "provider_options": {name: chosen for name, chosen in given.items() if chosen},
+    }
 
 
 def describe() -> Optional[Dict[str, Any]]:

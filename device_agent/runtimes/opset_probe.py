@@ -3,6 +3,7 @@
 from typing import Callable, Optional
 
 NEWEST_OPSET = 30
+_NO_OPSET = 1000
 OLDEST_OPSET = 7
 # Runtimes refuse a newer IR than theirs as well, so the models use one that all of them know.
 _IR_VERSION = 4
@@ -10,7 +11,9 @@ _FLOAT = 1
 
 
 def find_max_opset(accepts: Callable[[bytes], bool]) -> Optional[int]:
-    """The highest opset whose model is accepted; None if none is."""
+    """The highest opset whose model is accepted; None if none is, or if even one that does not exist is."""
+    if accepts(encode_identity(_NO_OPSET)):
+        return None
     for opset in range(NEWEST_OPSET, OLDEST_OPSET - 1, -1):
         if accepts(encode_identity(opset)):
             return opset

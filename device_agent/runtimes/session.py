@@ -1,6 +1,7 @@
 """What the agent needs from an opened model, whatever runtime opened it."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+import json
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 Feed = Dict[str, Any]
 
@@ -55,12 +56,25 @@ def _do_nothing() -> None:
     return None
 
 
+class Loop(NamedTuple):
+    """What a loop of the runtime's own told: each inference in ns, from the inputs to the outputs in the
+    host's memory; the median ms of computing alone; the highest resident memory in MiB of what ran.
+    """
+
+    durations_ns: List[int]
+    compute_ms: Optional[float]
+    peak_mb: Optional[float]
+
+
 class Session(NamedTuple):
     """An opened model. `infer` takes one feed (input name to array), and returns the list of outputs once
     they lie in the host's memory.
 
     `time_compute` does one inference and returns the ms that the accelerator computed, without transfers;
     None where there is no such thing. `threads` is None where the host's threads do not compute.
+
+    `time_loop` is of runtimes that only run loops of their own: inferences for so many seconds, at least so
+    many, none of them left out. Such a runtime has no `infer` that could be called.
     """
 
     infer: Callable[[Feed], List[Any]]
@@ -69,6 +83,7 @@ class Session(NamedTuple):
     describe: Callable[[], Description]
     close: Callable[[], None] = _do_nothing
     time_compute: Optional[Callable[[Feed], float]] = None
+    time_loop: Optional[Callable[[float, int], Loop]] = None
 
 
 class Runtime(NamedTuple):
@@ -76,3 +91,15 @@ class Runtime(NamedTuple):
 
     version: str
     open: Callable[[Opening], Session]
+
+
+def check_options(runtime: str, given: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> None:
+    """Raises ValueError unless each option is one of the runtime's, with a value that it may have."""
+    for name, value in given.items():
+        if name not in choices:
+            known = ", ".join(sorted(choices)) or "no options"
+            raise ValueError("{} knows no option {!r}; it has {}".format(runtime, name, known))
+        # JSON tells 1 from true, Python does not.
+        if not any(value == choice and type(value) is type(choice) for choice in choices[name]):
+            allowed = " or ".join(json.dumps(choice) for choice in choices[name])
+            raise ValueError("{}: {} is {}, not {!r}".format(runtime, name, allowed, value))
