@@ -22,6 +22,8 @@ ROOMS = {
     "sklearn": "host/compress",
     "onnx": "host/compress",
     "onnxruntime": "host/compress",
+    "ncnn": "host/compress",
+    "pnnx": "host/compress",
     "paramiko": "host/fleet",
     "asyncssh": "host/fleet",
     "sqlalchemy": "host/ledger",
@@ -33,7 +35,7 @@ ROOMS = {
     "ray": "host/compress/workers.py",
     "safetensors": "host/compress",
 }
-ON_THE_BOARD_ONLY_INSIDE_FUNCTIONS = {"numpy", "onnxruntime", "psutil"}
+ON_THE_BOARD_ONLY_INSIDE_FUNCTIONS = {"ncnn", "numpy", "onnxruntime", "openvino", "psutil", "tensorrt"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
 
 
