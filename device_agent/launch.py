@@ -11,6 +11,7 @@ from device_agent.faults import AgentFault
 from device_agent.job import parse_job
 from device_agent.journal import read_known
 from device_agent.lock import acquire_lock, find_holder
+from device_agent.unpacked import provide_program
 from device_agent.work_folder import WorkFolder, write_file
 
 Answer = Dict[str, Any]
@@ -86,7 +87,7 @@ def _spawn(folder: WorkFolder, run: str) -> Answer:
     so that the SSH channel closes when this command ends."""
     ready, writer = os.pipe()
     log = os.path.join(folder.run(run), "agent.log")
-    command = [sys.executable, os.path.abspath(sys.argv[0]), "--work", folder.root, "run", run]
+    command = [sys.executable, provide_program(folder), "--work", folder.root, "run", run]
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command + ["--ready", str(writer)],

@@ -1,0 +1,52 @@
+"""The agent's files as a folder: Python keeps bytecode beside files, but compiles a zip at each start."""
+
+import os
+import shutil
+import sys
+import zipfile
+import zlib
+
+from device_agent.work_folder import WorkFolder, make_folder
+
+_PART = ".part"
+
+
+def provide_program(folder: WorkFolder) -> str:
+    """What a process of this agent is started with: the folder, or the archive where the disk refuses it."""
+    archive = os.path.abspath(sys.argv[0])
+    if not zipfile.is_zipfile(archive):
+        return archive
+    name = os.path.splitext(os.path.basename(archive))[0]
+    target = os.path.join(folder.root, "agents", name + ".files")
+    with zipfile.ZipFile(archive) as packed:
+        try:
+            if not is_whole(packed, target):
+                _unpack(packed, target)
+        except OSError as error:
+            sys.stderr.write("the agent is started from its archive: {}\n".format(error))
+            return archive
+    return target
+
+
+def is_whole(packed: zipfile.ZipFile, target: str) -> bool:
+    """Whether every file is there with its content: after a loss of power some may be empty."""
+    for member in packed.infolist():
+        try:
+            with open(os.path.join(target, member.filename), "rb") as file:
+                if zlib.crc32(file.read()) & 0xFFFFFFFF != member.CRC:
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+def _unpack(packed: zipfile.ZipFile, target: str) -> None:
+    part = "{}.{}{}".format(target, os.getpid(), _PART)
+    packed.extractall(make_folder(part))
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        os.rename(part, target)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        if not is_whole(packed, target):  # else another start of this agent was faster
+            raise
