@@ -1,88 +1,84 @@
-"""Power and energy, from a counter that the test moves."""
+"""The ladder of sources of power, and the power pass by a real sampler on sensors that are made up."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from device_agent.power import (
-    NO_POWER,
-    describe_sources,
-    find_source,
-    measure_load,
-    read_idle,
-    summarize_power,
-)
-from device_agent.sampling import PowerSampler, find_joules
+from device_agent.power import Source, describe_sources, find_source
+from device_agent.power_pass import Pass, measure_power
+from device_agent.supervision import Stopped, Wakeup, WorkerProcess
+from host.fleet.agent_archive import build_agent
+from tests.agent_board import Board, make_model, pick
+from tests.fake_module import Module
 from tests.planted_commands import plant_command
 
-
-class Socket:
-    """A package that draws some watts, and the time in which it does."""
-
-    def __init__(self, root: Path, watts: float) -> None:
-        self.root = root
-        self.watts = watts
-        self.now = 0.0
-        self._energy_uj = 0
-        self._folder = root / "sys/class/powercap/intel-rapl:0"
-        self._folder.mkdir(parents=True)
-        (self._folder / "name").write_text("package-0\n")
-        (self._folder / "max_energy_range_uj").write_text("1000000000\n")
-        self.pass_time(0)
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self._energy_uj = (self._energy_uj + int(self.watts * seconds * 1e6)) % 1000000000
-        (self._folder / "energy_uj").write_text(f"{self._energy_uj}\n")
-
-    def clock(self) -> float:
-        return self.now
+ORIN = (
+    "04-11-2025 10:36:27 RAM 4321/62801MB (lfb 1759x4MB) CPU [0%@729,off] tj@44.343C "
+    "VDD_IN {}mW/9999mW VDD_CPU_GPU_CV 390mW/391mW VDD_SOC 1000mW/1000mW"
+)
 
 
-def test_energy_per_inference_is_gross_and_net_of_idle(tmp_path: Path) -> None:
-    socket = Socket(tmp_path, watts=5.0)
-    source = find_source(str(tmp_path))
+class Package:
+    """A processor that draws some watts, in a tree of /sys."""
+
+    def __init__(self, root: Path) -> None:
+        self.counter = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+        self.counter.parent.mkdir(parents=True)
+        (self.counter.parent / "name").write_text("package-0\n")
+        (self.counter.parent / "max_energy_range_uj").write_text("262143328850\n")
+        self.counter.write_text("1000000\n")
+
+
+class StubWorker:
+    """A process that sleeps, and says of the load what it was asked for: 100 inferences a second."""
+
+    def __init__(self, on_load: Callable[[bool], None] = lambda _: None) -> None:
+        self._on_load = on_load
+        self._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        self.pid = self._process.pid
+
+    def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        self._on_load(True)
+        time.sleep(command["seconds"])
+        self._on_load(False)
+        return {"inferences": max(1, round(100 * command["seconds"])), "seconds": command["seconds"]}
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def wakeup() -> Iterator[Wakeup]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield Wakeup()
+    signal.set_wakeup_fd(-1)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def run_pass(
+    source: Source | None,
+    wakeup: Wakeup,
+    window_s: float = 0.4,
+    threads: int | None = 1,
+    on_load: Callable[[bool], None] = lambda _: None,
+) -> dict[str, Any]:
     assert source is not None
-    idle = read_idle(source, 10.0, socket.pass_time, socket.clock)
-    assert idle == [pytest.approx(5.0)] * 10
-
-    def work() -> int:
-        socket.watts = 15.0
-        socket.pass_time(10.0)
-        return 1000
-
-    joules, seconds, inferences = measure_load(source, work, socket.clock)
-    found = summarize_power(source.name, idle, joules, seconds, inferences)
-    assert found == {
-        "source": "rapl",
-        "idle_w": pytest.approx(5.0),
-        "load_w": pytest.approx(15.0),
-        "energy_mj": pytest.approx(150.0),
-        "energy_net_mj": pytest.approx(100.0),
-    }
-
-
-def test_a_counter_that_wraps_between_two_readings_is_no_loss(tmp_path: Path) -> None:
-    socket = Socket(tmp_path, watts=90.0)
-    source = find_source(str(tmp_path))
-    assert source is not None
-    assert read_idle(source, 100.0, socket.pass_time, socket.clock) == [pytest.approx(90.0)] * 10
-
-
-def test_a_load_within_the_noise_of_idle_has_no_net_energy() -> None:
-    noisy = [4.0, 6.0, 4.0, 6.0]  # noise 1 W around 5 W
-    within = summarize_power("rapl", noisy, 79.0, 10.0, 100)
-    assert within["energy_mj"] == pytest.approx(790.0)
-    assert within["energy_net_mj"] is None
-    assert summarize_power("rapl", noisy, 81.0, 10.0, 100)["energy_net_mj"] == pytest.approx(310.0)
-
-
-def test_a_source_that_fails_on_the_way_leaves_its_name_and_no_number() -> None:
-    assert summarize_power("rapl", [5.0], None, 10.0, 100) == {**NO_POWER, "source": "rapl"}
-    assert summarize_power("rapl", [], 50.0, 10.0, 100) == {**NO_POWER, "source": "rapl"}
+    worker = StubWorker(on_load)
+    try:
+        return measure_power(Pass(source, cast(WorkerProcess, worker), threads, window_s, 10.0, wakeup))
+    finally:
+        worker.end()
 
 
 def test_a_board_without_a_source_has_none(tmp_path: Path) -> None:
@@ -90,95 +86,41 @@ def test_a_board_without_a_source_has_none(tmp_path: Path) -> None:
     assert describe_sources(str(tmp_path)) == []
 
 
-def test_a_counter_for_root_alone_is_told_and_not_used(tmp_path: Path) -> None:
-    Socket(tmp_path, watts=5.0)
-    assert describe_sources(str(tmp_path))[0]["readable"] is True
-    (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
-    assert find_source(str(tmp_path)) is None
-    told = describe_sources(str(tmp_path))[0]
-    assert (told["name"], told["readable"]) == ("rapl", False)
-    assert "root" in told["note"]
-
-
-class Module:
-    """A Jetson's INA3221 in /sys, whose one rail draws what the test says."""
-
-    def __init__(self, root: Path, label: str = "VDD_IN") -> None:
-        self.root = str(root)
-        self._folder = root / "sys/class/hwmon/hwmon3"
-        self._folder.mkdir(parents=True)
-        for name, text in {"name": "ina3221", "in1_label": label, "in1_input": "5000"}.items():
-            (self._folder / name).write_text(f"{text}\n")
-        self.draw(5.0)
-
-    def draw(self, watts: float) -> None:
-        (self._folder / "curr1_input").write_text(f"{watts * 200:.0f}\n")  # mA at 5 V
-
-    def fall_silent(self) -> None:
-        (self._folder / "curr1_input").unlink()
-
-
-def test_an_ina_sensor_is_read_in_the_background_and_comes_before_rapl(tmp_path: Path) -> None:
+def test_ina_sensors_are_sampled_and_come_before_rapl(tmp_path: Path, wakeup: Wakeup) -> None:
     module = Module(tmp_path)
-    Socket(tmp_path, watts=1.0)
+    Package(tmp_path)
     source = find_source(module.root)
-    assert source is not None
-    assert source.name == "ina VDD_IN"
-
-    def work() -> int:
-        module.draw(9.0)
-        time.sleep(0.6)  # longer than what counts as a gap
-        return 10
-
-    with source.counting():
-        idle = read_idle(source, 0.5, time.sleep, time.monotonic)
-        joules, seconds, inferences = measure_load(source, work, time.monotonic)
-    assert idle == [pytest.approx(5.0, rel=0.2)] * 10  # a reading and its time are taken one after the other
-    found = summarize_power(source.name, idle, joules, seconds, inferences)
-    assert found["load_w"] == pytest.approx(9.0, rel=0.2)
-    assert found["energy_net_mj"] is not None
+    found = run_pass(source, wakeup, on_load=lambda is_on: module.draw(9.0 if is_on else 5.0))
+    assert (found["source"], found["rails"]) == ("ina VDD_IN", ["VDD_IN"])
+    assert found["idle_w"] == pytest.approx(5.0, rel=0.1)
+    assert found["load_w"] == pytest.approx(9.0, rel=0.1)
+    assert found["energy_mj"] == pytest.approx(90.0, rel=0.1)  # a hundred inferences a second
+    assert found["energy_net_mj"] == pytest.approx(40.0, rel=0.3)
+    assert found["rate_hz"] > 5
+    assert [one["name"] for one in describe_sources(module.root)] == ["ina VDD_IN", "rapl"]
 
 
-def test_energy_between_samples_is_a_trapezoid() -> None:
-    now, watts = 0.0, 2.0
-    sampler = PowerSampler(lambda: watts, clock=lambda: now)
-    before = sampler.read()
-    now, watts = 0.25, 4.0
-    after = sampler.read()
-    assert before is not None
-    assert after is not None
-    assert find_joules(before, after) == pytest.approx(0.75)
-
-
-def test_energy_over_a_gap_in_the_samples_is_not_known() -> None:
-    now = 0.0
-    sampler = PowerSampler(lambda: 5.0, clock=lambda: now)
-    before = sampler.read()
-    now = 0.6
-    after = sampler.read()
-    now = 0.7
-    later = sampler.read()
-    assert before is not None
-    assert after is not None
-    assert later is not None
-    assert find_joules(before, after) is None
-    assert find_joules(after, later) == pytest.approx(0.5)
-
-
-def test_a_sensor_that_falls_silent_leaves_its_name_and_no_number(tmp_path: Path) -> None:
+def test_a_sensor_is_asked_as_often_as_its_chip_renews_its_values(tmp_path: Path) -> None:
     module = Module(tmp_path)
-    source = find_source(module.root)
-    assert source is not None
+    for milliseconds, best_s in ((35, 0.035), (1, 0.01), (900, 0.1), (0, 0.01)):
+        module.tell_interval(milliseconds)
+        source = find_source(module.root)
+        assert source is not None
+        assert source.spec["best_s"] == best_s
 
-    def work() -> int:
-        module.fall_silent()
-        return 10
 
-    with source.counting():
-        idle = read_idle(source, 0.1, time.sleep, time.monotonic)
-        joules, seconds, inferences = measure_load(source, work, time.monotonic)
-    found = summarize_power(source.name, idle, joules, seconds, inferences)
-    assert found == {**NO_POWER, "source": "ina VDD_IN"}
+def test_a_sensor_that_falls_silent_leaves_its_name_and_no_number(tmp_path: Path, wakeup: Wakeup) -> None:
+    module = Module(tmp_path)
+    asked = []
+
+    def fall_silent(is_on: bool) -> None:
+        asked.append(is_on)
+        if len(asked) == 4:  # at the end of the load
+            module.fall_silent()
+
+    found = run_pass(find_source(module.root), wakeup, window_s=1.0, on_load=fall_silent)
+    assert found["source"] == "ina VDD_IN"
+    assert (found["idle_w"], found["energy_net_mj"]) == (None, None)
     assert find_source(module.root) is None
     assert describe_sources(module.root) == [
         {"name": "ina VDD_IN", "readable": False, "note": "a rail of the sum gives no value"}
@@ -189,17 +131,127 @@ def test_rails_that_make_up_no_total_are_no_source(tmp_path: Path) -> None:
     assert find_source(Module(tmp_path, label="VDD_SOC_SRAM").root) is None
 
 
-def test_the_rails_of_a_raspberry_pi_5_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_source_does_not_see_is_told(tmp_path: Path) -> None:
+    (told,) = describe_sources(Module(tmp_path).root)
+    assert "without its carrier board" in told["note"]
+
+
+def test_a_counter_of_rapl_becomes_watts(tmp_path: Path, wakeup: Wakeup) -> None:
+    package = Package(tmp_path)
+    source = find_source(str(tmp_path))
+    assert source is not None
+    counting = (
+        "import pathlib, sys, time; counter = pathlib.Path(sys.argv[1]); begin = time.monotonic()\n"
+        "while True:\n"
+        "    part = counter.with_name('part')\n"
+        "    part.write_text(f'{1000000 + (time.monotonic() - begin) * 25e6:.0f}\\n')\n"
+        "    part.replace(counter); time.sleep(0.002)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", counting, str(package.counter)]) as counter:
+        try:
+            found = run_pass(source, wakeup)
+        finally:
+            counter.kill()
+    assert found["source"] == "rapl"
+    assert found["load_w"] == pytest.approx(25.0, rel=0.2)
+    assert found["energy_mj"] == pytest.approx(250.0, rel=0.2)
+
+
+def test_a_counter_for_root_alone_is_told_and_not_used(tmp_path: Path) -> None:
+    package = Package(tmp_path)
+    (told,) = describe_sources(str(tmp_path))
+    assert told["readable"] is True
+    assert "packages only" in told["note"]
+    package.counter.unlink()
+    assert find_source(str(tmp_path)) is None
+    (told,) = describe_sources(str(tmp_path))
+    assert (told["name"], told["readable"]) == ("rapl", False)
+    assert "root" in told["note"]
+
+
+def plant_tegrastats(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """`tegrastats` of a board that is not here, and where it writes its process number and its words."""
+    plant_command(folder, monkeypatch, "tegrastats", "")
+    trace = folder / "trace"
+    command = folder / "bin" / "tegrastats"
+    command.write_text(f"#!/bin/sh\necho $$ \"$@\" >> '{trace}'\n{script}\n")
+    return trace
+
+
+def repeat(line: str) -> str:
+    return f"while true; do echo '{line}'; sleep 0.02; done"
+
+
+def is_running(number: str) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_tegrastats_tells_the_current_value_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wakeup: Wakeup
+) -> None:
+    trace = plant_tegrastats(tmp_path, monkeypatch, repeat(ORIN.format(5200)))
+    (told,) = describe_sources(str(tmp_path))
+    assert (told["name"], told["readable"]) == ("tegrastats VDD_IN", True)
+    found = run_pass(find_source(str(tmp_path)), wakeup)
+    assert (found["source"], found["rails"]) == ("tegrastats VDD_IN", ["VDD_IN"])
+    assert found["load_w"] == pytest.approx(5.2)
+    started = [line.split() for line in trace.read_text().splitlines()]
+    assert len(started) == 3
+    assert all(words[1:] == ["--interval", "100"] for words in started)
+    assert not any(is_running(words[0]) for words in started)
+
+
+def test_a_line_that_lacks_a_rail_of_the_sum_has_no_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wakeup: Wakeup
+) -> None:
+    rails = "VDD_GPU_SOC 2000mW/1mW VDD_CPU_CV 1000mW/1mW"
+    whole = f"RAM 1/2MB {rails} VIN_SYS_5V0 3000mW/1mW"
+    trace = plant_tegrastats(tmp_path, monkeypatch, f"echo '{whole}'; {repeat(f'RAM 1/2MB {rails}')}")
+    source = find_source(str(tmp_path))
+    assert source is not None
+    assert source.name == "tegrastats VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0"
+    found = run_pass(source, wakeup)
+    assert (found["load_w"], found["energy_mj"]) == (None, None)
+    assert found["note"]
+    assert trace.exists()
+
+
+def test_tegrastats_that_dies_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wakeup: Wakeup
+) -> None:
+    line = ORIN.format(5200)
+    plant_tegrastats(tmp_path, monkeypatch, f"echo '{line}'; sleep 0.3; echo broken >&2; exit 7")
+    found = run_pass(find_source(str(tmp_path)), wakeup)
+    assert found["source"] == "tegrastats VDD_IN"
+    assert found["energy_mj"] is None
+    assert found["note"] == "the command ended with exit code 7: broken"
+
+
+def test_tegrastats_without_a_total_is_told_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_tegrastats(tmp_path, monkeypatch, "echo 'RAM 598/1892MB (lfb 209x4MB) cpu [0%,off]@-1'; exit 0")
+    assert find_source(str(tmp_path)) is None
+    (told,) = describe_sources(str(tmp_path))
+    assert (told["name"], told["readable"]) == ("tegrastats", False)
+    assert "no total power" in told["note"]
+
+
+def test_the_rails_of_a_raspberry_pi_5_are_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wakeup: Wakeup
+) -> None:
     core = "VDD_CORE_A current(7)=2.00000000A\nVDD_CORE_V volt(15)=0.90000000V"
     board = " 3V3_SYS_A current(1)=0.10000000A\n 3V3_SYS_V volt(9)=3.00000000V\n EXT5V_V volt(24)=5.1V"
     plant_command(tmp_path, monkeypatch, "vcgencmd", f"{core}\n{board}\n")
-    source = find_source(str(tmp_path))
-    assert source is not None
-    assert source.name == "pmic"
-    with source.counting():
-        joules, seconds, _ = measure_load(source, lambda: time.sleep(0.6) or 1, time.monotonic)
-    assert joules is not None
-    assert joules / seconds == pytest.approx(2.1, rel=0.2)
+    (told,) = describe_sources(str(tmp_path))
+    assert told["name"] == "pmic"
+    assert "5 V" in told["note"]
+    found = run_pass(find_source(str(tmp_path)), wakeup, window_s=2.0)
+    assert found["source"] == "pmic"
+    assert found["load_w"] == pytest.approx(2.1)
 
 
 @pytest.mark.parametrize(
@@ -216,3 +268,55 @@ def test_rails_that_are_not_whole_are_no_source(
     plant_command(tmp_path, monkeypatch, "vcgencmd", lines + "\n")
     assert find_source(str(tmp_path)) is None
     assert describe_sources(str(tmp_path)) == []
+
+
+def test_a_meter_comes_before_every_sensor(tmp_path: Path, wakeup: Wakeup) -> None:
+    module = Module(tmp_path)
+    program = "import time\nwhile True: print(time.monotonic(), 7.5); time.sleep(0.02)"
+    meter = {"command": [sys.executable, "-c", program]}
+    source = find_source(module.root, meter)
+    found = run_pass(source, wakeup)
+    assert found["source"] == f"meter {Path(sys.executable).name}"
+    assert found["load_w"] == pytest.approx(7.5)
+
+
+def test_a_meter_that_tells_nothing_is_named_and_no_sensor_takes_its_place(
+    tmp_path: Path, wakeup: Wakeup
+) -> None:
+    module = Module(tmp_path)
+    source = find_source(module.root, {"command": ["sh", "-c", "echo no device >&2; exit 3"]})
+    found = run_pass(source, wakeup)
+    assert found["source"] == "meter sh"
+    assert found["energy_mj"] is None
+    assert found["note"] == "the command ended with exit code 3: no device"
+
+
+def test_a_run_that_is_to_end_waits_for_no_meter(wakeup: Wakeup) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Stopped):
+        find_source("/", {"command": ["sleep", "60"]}, wakeup.descriptor)
+
+
+def test_a_worker_on_all_cores_shares_one_with_the_sampler(tmp_path: Path, wakeup: Wakeup) -> None:
+    module, cores = Module(tmp_path), len(os.sched_getaffinity(0))
+    shared = run_pass(find_source(module.root), wakeup, threads=cores)
+    assert shared["sampler"] == "shared core"
+    if cores > 1:
+        assert run_pass(find_source(module.root), wakeup, threads=1)["sampler"] == "own core"
+
+
+def test_a_run_tells_the_power_of_its_board_and_what_was_summed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOARDBENCH_ROOT", Module(tmp_path / "root").root)
+    board = Board(tmp_path / "work", build_agent(tmp_path / "cache").path)
+    board.work.mkdir()
+    cores = len(os.sched_getaffinity(0))
+    board.put_job("r1", *(board.describe_task(f"t{n}", make_model(4), threads=n) for n in {1, cores}))
+    results = {one["task"]: one["measurement"]["power"] for one in pick(board.measure("r1"), "result")}
+    for name, found in results.items():
+        assert (found["source"], found["rails"]) == ("ina VDD_IN", ["VDD_IN"])
+        assert found["load_w"] == pytest.approx(5.0)
+        assert found["energy_mj"] > 0
+        assert found["sampler"] == ("shared core" if name == f"t{cores}" else "own core")
+    assert (board.work / "runs" / "r1" / "agent.log").read_text() == ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from host.errors import UsageError
 from host.specs.reading import describe_faults
@@ -15,6 +18,62 @@ class Emulation(Record):
     """How an emulated device is started: the number of cores that its processes may use."""
 
     cpus: int = Field(1, ge=1)
+
+
+def _split_words(told: Any) -> Any:
+    """`read-meter --channel 2` as its words; no shell reads them on the board."""
+    return shlex.split(told) if isinstance(told, str) else told
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    if "watts" not in groups:
+        raise ValueError("expected a group (?P<watts>…) in it, and (?P<seconds>…) if the meter has a clock")
+    return pattern
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("expected no name or password in it: devices.yaml never holds a secret")
+    return url
+
+
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=100)]
+
+
+class Meter(Record):
+    """An external meter that the board can read: what the agent asks it for, on the board and as its user.
+
+    A `command` or a `serial` device gives lines `seconds watts`, or what `pattern` finds in other ones; a
+    page at `url` gives watts, alone or at `key` in its JSON, and is asked every `period_s` seconds.
+    """
+
+    command: Annotated[Words, BeforeValidator(_split_words)] | None = None
+    serial: Annotated[str, matching(r"/\S+", "the path of a device, such as /dev/ttyUSB0")] | None = None
+    url: Annotated[str, AfterValidator(_check_url)] | None = None
+    baud: int | None = Field(None, ge=50, le=4_000_000)
+    pattern: Annotated[str, AfterValidator(_check_pattern)] | None = None
+    key: str | None = Field(None, min_length=1)
+    period_s: float | None = Field(None, ge=0.01, le=60)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Meter:
+        given = set(self.model_dump(exclude_none=True))
+        kinds = [kind for kind in _OF_KIND if kind in given]
+        if len(kinds) != 1:
+            raise ValueError("expected one of command, serial and url")
+        for key in sorted(given - {kinds[0], *_OF_KIND[kinds[0]]}):
+            raise ValueError(f"{key} means nothing to a meter with {kinds[0]}")
+        return self
+
+
+_OF_KIND = {"command": ("pattern",), "serial": ("baud", "pattern"), "url": ("key", "period_s")}
 
 
 class Device(Record):
@@ -33,6 +92,7 @@ class Device(Record):
     work_folder: str = Field("~/.boardbench", min_length=1)
     python: str = "python3"
     emulation: Emulation | None = None
+    meter: Meter | None = None
 
     @property
     def is_emulated(self) -> bool:
