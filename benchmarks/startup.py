@@ -23,6 +23,8 @@ from workers import Process, write_task
 
 from device_agent import protocol
 from device_agent.memory import parse_status
+from device_agent.unpacked import provide_program
+from device_agent.work_folder import WorkFolder
 from host.fleet.agent_archive import build_agent
 from host.specs.measure import Measure
 
@@ -37,7 +39,8 @@ def main() -> int:
     core = max(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        agent = build_agent(work / "cache").path
+        archive = build_agent(work / "cache").path
+        agent = Path(provide_program(WorkFolder(name), str(archive)))
         task = write_task(work, *MODEL)
         figures = compare_starts(agent, work, task, core, pairs=3 if options.quick else 15)
         figures.append(

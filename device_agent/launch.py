@@ -87,7 +87,8 @@ def _spawn(folder: WorkFolder, run: str) -> Answer:
     so that the SSH channel closes when this command ends."""
     ready, writer = os.pipe()
     log = os.path.join(folder.run(run), "agent.log")
-    command = [sys.executable, provide_program(folder), "--work", folder.root, "run", run]
+    program = provide_program(folder, os.path.abspath(sys.argv[0]))
+    command = [sys.executable, program, "--work", folder.root, "run", run]
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command + ["--ready", str(writer)],

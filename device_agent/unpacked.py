@@ -1,5 +1,6 @@
-"""The agent's files as a folder: Python keeps bytecode beside files, but compiles a zip at each start."""
+"""The agent's files as a folder with their bytecode: Python compiles what is in a zip at each start."""
 
+import compileall
 import os
 import shutil
 import sys
@@ -11,9 +12,8 @@ from device_agent.work_folder import WorkFolder, make_folder
 _PART = ".part"
 
 
-def provide_program(folder: WorkFolder) -> str:
+def provide_program(folder: WorkFolder, archive: str) -> str:
     """What a process of this agent is started with: the folder, or the archive where the disk refuses it."""
-    archive = os.path.abspath(sys.argv[0])
     if not zipfile.is_zipfile(archive):
         return archive
     name = os.path.splitext(os.path.basename(archive))[0]
@@ -43,6 +43,7 @@ def is_whole(packed: zipfile.ZipFile, target: str) -> bool:
 def _unpack(packed: zipfile.ZipFile, target: str) -> None:
     part = "{}.{}{}".format(target, os.getpid(), _PART)
     packed.extractall(make_folder(part))
+    compileall.compile_dir(part, quiet=2)  # once, and also where the environment keeps Python from doing it
     shutil.rmtree(target, ignore_errors=True)
     try:
         os.rename(part, target)
