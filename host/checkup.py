@@ -9,7 +9,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
+from host.converting import CONVERTERS, HOW_TO_INSTALL
 from host.crew import Crew, Ended, Say
 from host.errors import BenchError
 from host.fleet import emulator
@@ -38,6 +40,7 @@ def check_host(workspace: Workspace) -> list[Finding]:
     checks: list[Callable[[], Finding]] = [
         _check_python,
         *(partial(_check_package, name) for name in PACKAGES),
+        _check_converters,
         _check_torch,
         _check_pip,
         partial(_check_disk, workspace),
@@ -59,6 +62,13 @@ def _check_package(name: str) -> Finding:
             check=name, is_fine=False, found="not installed", advice=f"{sys.executable} -m pip install {name}"
         )
     return Finding(check=name, is_fine=True, found=version)
+
+
+def _check_converters() -> Finding:
+    """Nobody needs them who does not measure with ncnn, so that nothing is wrong without them."""
+    missing = [name for name in CONVERTERS if find_spec(name) is None]
+    found = f"{' and '.join(missing)} not installed; {HOW_TO_INSTALL}" if missing else "both are installed"
+    return Finding(check="ncnn's converter", is_fine=True, found=found)
 
 
 def _check_torch() -> Finding:

@@ -37,6 +37,10 @@ class ModelError(BenchError):
     """A model file cannot be read, or cannot run where it is asked to run."""
 
 
+class Unsuitable(ModelError):
+    """A board lacks what it is asked to run."""
+
+
 class BuildError(BenchError):
     """A variant could not be built, or its export does not agree with the model it came from."""
 

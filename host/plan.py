@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from host.specs.artifact import Artifact
+from host.specs.compatibility import describe_mismatch
 from host.specs.measure import Measure
 from host.specs.profile import Profile, RuntimeSettings
 from host.specs.recipe import Recipe
@@ -54,8 +55,17 @@ class Task(Record):
     runtime: RuntimeSettings
 
 
+class LeftOut(Record):
+    """A variant that no board can run with some settings, which is known before anything is built."""
+
+    variant_id: str
+    label: str
+    runtime: RuntimeSettings
+    reason: str
+
+
 class Plan(Record):
-    """All that a sweep will build and measure."""
+    """All that a sweep will build and measure, and what it leaves out of the product of its axes."""
 
     profile: str
     measure: Measure
@@ -63,6 +73,7 @@ class Plan(Record):
     variants: tuple[PlannedVariant, ...] = ()
     files: tuple[PlannedFile, ...] = ()
     tasks: tuple[Task, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def tasks_of(self, device: str) -> tuple[Task, ...]:
         return tuple(task for task in self.tasks if task.device == device)
@@ -92,11 +103,14 @@ def plan_sweep(
     )
     labels = unique_labels(variants)
     variants = tuple(item.model_copy(update={"label": labels[item.id]}) for item in variants)
+    left_out = tuple(find_left_out(variants, profile.runtimes))
+    impossible = {(one.variant_id, one.runtime) for one in left_out}
     tasks = [
         plan_task(device, item.recipe.name, item.id, item.label, item.variant.is_dense, runtime)
         for device in devices
         for item in variants
         for runtime in profile.runtimes
+        if (item.id, runtime) not in impossible
     ]
     return Plan(
         profile=profile.name,
@@ -104,7 +118,27 @@ def plan_sweep(
         seed=profile.seed,
         variants=variants,
         tasks=tuple({task.id: task for task in tasks}.values()),
+        left_out=left_out,
     )
+
+
+def find_left_out(
+    variants: Iterable[PlannedVariant], runtimes: Sequence[RuntimeSettings]
+) -> Iterator[LeftOut]:
+    """Every variant that a runtime cannot run on any board."""
+    for item in variants:
+        for runtime in runtimes:
+            reason = describe_mismatch(item.variant, runtime)
+            if reason is not None:
+                yield LeftOut(variant_id=item.id, label=item.label, runtime=runtime, reason=reason)
+
+
+def tell_left_out(left_out: Iterable[LeftOut]) -> list[str]:
+    """A sentence for each runtime and reason, with the variants that it holds for."""
+    labels: dict[tuple[str, str], dict[str, None]] = {}
+    for one in left_out:
+        labels.setdefault((one.runtime.name, one.reason), {})[one.label] = None
+    return [f"{runtime} leaves out {', '.join(found)}: {why}" for (runtime, why), found in labels.items()]
 
 
 def narrow_plan(plan: Plan, labels: Iterable[str]) -> Plan:
@@ -121,7 +155,8 @@ def narrow_plan(plan: Plan, labels: Iterable[str]) -> Plan:
     kept = tuple(item for item in plan.variants if item.label in wanted)
     ids = {item.id for item in kept}
     tasks = tuple(task for task in plan.tasks if task.variant_id in ids)
-    return plan.model_copy(update={"variants": kept, "tasks": tasks})
+    left_out = tuple(one for one in plan.left_out if one.variant_id in ids)
+    return plan.model_copy(update={"variants": kept, "tasks": tasks, "left_out": left_out})
 
 
 def plan_file(
@@ -179,7 +214,7 @@ def plan_task(
     device: str, model: str, variant_id: str, label: str, is_baseline: bool, runtime: RuntimeSettings
 ) -> Task:
     """The task of one variant, runtime and device; equal settings give an equal id."""
-    identity = {"device": device, "variant": variant_id, "runtime": runtime.model_dump(mode="json")}
+    identity = {"device": device, "variant": variant_id, "runtime": runtime.identity}
     return Task(
         id=digest(identity),
         device=device,
@@ -189,6 +224,11 @@ def plan_task(
         is_baseline=is_baseline,
         runtime=runtime,
     )
+
+
+def runtimes_of(tasks: Iterable[Task], device: str) -> tuple[RuntimeSettings, ...]:
+    """Every way in which one device is asked to run a model, each once."""
+    return tuple(dict.fromkeys(task.runtime for task in tasks if task.device == device))
 
 
 def estimate_device_seconds(plan: Plan, device: str) -> float:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from host.compress.building import build_variants
 from host.compress.onnx_files import read_onnx
 from host.compress.origins import describe_origin
 from host.crew import Crew, Ended, Say
-from host.errors import BenchError, ModelError
+from host.errors import BenchError, ModelError, Unsuitable
 from host.fleet.boards import Board, Chosen, ready_board
 from host.plan import Plan, Task, narrow_plan, plan_sweep
 from host.progress import Progress
 from host.specs.artifact import Artifact
 from host.specs.library import load_recipes
-from host.specs.profile import Profile
+from host.specs.profile import Profile, RuntimeSettings
 from host.workspace import Workspace
 
 
@@ -32,15 +32,19 @@ def plan_profile(
 
 
 def ready_boards(
-    devices: Sequence[Chosen], workspace: Workspace, progress: Progress
+    devices: Sequence[Chosen],
+    runtimes: Callable[[str], Sequence[RuntimeSettings]],
+    workspace: Workspace,
+    progress: Progress,
 ) -> tuple[dict[str, Board], dict[str, BenchError]]:
-    """The boards that are ready, and the errors of those that are not.
+    """The boards that are ready for the runtimes that each name stands for, and the errors of the others.
 
-    Raises the error itself where no board is ready: then there is nothing to go on with.
+    Raises the error itself where no board is ready: then there is nothing to go on with. A board that is out
+    of reach comes before one that lacks something: it may be ready later.
     """
 
     def ready(chosen: Chosen, _say: Say) -> Board:
-        return ready_board(chosen, workspace, progress)
+        return ready_board(chosen, runtimes(chosen.name), workspace, progress)
 
     boards: dict[str, Board] = {}
     errors: dict[str, BenchError] = {}
@@ -55,7 +59,7 @@ def ready_boards(
         elif message.error is not None:
             raise message.error
     if not boards:
-        raise next(iter(errors.values()))
+        raise min(errors.values(), key=lambda error: isinstance(error, Unsuitable))
     return boards, errors
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from host.compress.building import is_built, load_artifact
 from host.fleet.boards import choose_devices
 from host.fleet.registry import load_devices
-from host.plan import PlannedVariant, estimate_device_seconds
+from host.plan import PlannedVariant, estimate_device_seconds, tell_left_out
 from host.preparing import plan_profile
 from host.specs.profile import Profile
 from host.specs.record import Record
@@ -37,12 +37,16 @@ class DevicePreview(Record):
 
 
 class Preview(Record):
-    """What a sweep would build, send and measure. `epochs_to_train` counts shared training once."""
+    """What a sweep would build, send and measure. `epochs_to_train` counts shared training once.
+
+    `left_out` are sentences on what no board could run with some runtime.
+    """
 
     profile: str
     variants: tuple[VariantPreview, ...]
     devices: tuple[DevicePreview, ...]
     epochs_to_train: int
+    left_out: tuple[str, ...] = ()
 
 
 def preview_sweep(
@@ -52,7 +56,9 @@ def preview_sweep(
     registered = load_devices(workspace)
     chosen = choose_devices(profile.devices, device_names, registered)
     plan = plan_profile(profile, [device.name for device in chosen], workspace, labels)
-    variants = tuple(_preview_variant(item, workspace) for item in plan.variants)
+    measured = {task.variant_id for task in plan.tasks}
+    planned = [item for item in plan.variants if item.id in measured]
+    variants = tuple(_preview_variant(item, workspace) for item in planned)
     sizes = [variant.file_bytes for variant in variants]
     known = sum(size for size in sizes if size is not None) if None not in sizes else None
     devices = tuple(
@@ -66,12 +72,13 @@ def preview_sweep(
         )
         for device in chosen
     )
-    missing = [item for item, variant in zip(plan.variants, variants, strict=True) if not variant.is_cached]
+    missing = [item for item, variant in zip(planned, variants, strict=True) if not variant.is_cached]
     return Preview(
         profile=profile.name,
         variants=variants,
         devices=devices,
         epochs_to_train=_count_epochs(missing),
+        left_out=tuple(tell_left_out(plan.left_out)),
     )
 
 

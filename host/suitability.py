@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from host.errors import ModelError
+from host.errors import Unsuitable
 from host.fleet.boards import Board
+from host.fleet.requirements import describe_lack, describe_unsuitable
 from host.plan import Plan, Task
-
-
-class Unsuitable(ModelError):
-    """A board lacks what it is asked to run."""
 
 
 def split_suitable(
     plan: Plan, tasks: Sequence[Task], boards: Mapping[str, Board]
 ) -> tuple[dict[str, Board], dict[str, Unsuitable]]:
-    """The boards that can run all that they are asked to, and what the others lack, by their names."""
+    """The boards that can run all that they must, and what the others lack, by their names."""
     errors: dict[str, Unsuitable] = {}
     for name, board in boards.items():
         try:
@@ -27,27 +24,57 @@ def split_suitable(
 
 
 def check_suitability(plan: Plan, tasks: Sequence[Task], board: Board) -> None:
-    """Raise Unsuitable that names every runtime, provider or opset that the board lacks."""
+    """Raise Unsuitable that names every runtime, provider or opset that the board lacks.
+
+    Tasks with optional settings may be left out, but some task must remain.
+    """
+    misfits = find_misfits(plan, tasks, board)
+    own = [task for task in tasks if task.device == board.device.name]
+    lacks = [misfits[task.id] for task in own if task.id in misfits and not task.runtime.optional]
+    if own and len(misfits) == len(own):
+        lacks = list(misfits.values())
+    if lacks:
+        raise describe_unsuitable(board.device, dict.fromkeys(lacks))
+
+
+def leave_out_optional(
+    plan: Plan, tasks: Sequence[Task], boards: Iterable[Board]
+) -> tuple[list[Task], list[str]]:
+    """The tasks that these boards can run, and a sentence for each thing that one of them lacks."""
+    misfits: dict[str, str] = {}
+    said: dict[str, int] = {}
+    for board in boards:
+        found = find_misfits(plan, tasks, board)
+        misfits |= found
+        for misfit in found.values():
+            sentence = f"{board.device.name}: {misfit}"
+            said[sentence] = said.get(sentence, 0) + 1
+    kept = [task for task in tasks if task.id not in misfits]
+    return kept, [f"{sentence}; {_count(count)} left out" for sentence, count in said.items()]
+
+
+def _count(tasks: int) -> str:
+    return "1 measurement is" if tasks == 1 else f"{tasks} measurements are"
+
+
+def find_misfits(plan: Plan, tasks: Iterable[Task], board: Board) -> dict[str, str]:
+    """Task id to what the board lacks to run it, for every task of the board that it cannot run."""
     opsets = {item.id: item.variant.export.opset for item in plan.variants}
     opsets |= {file.id: file.opset for file in plan.files}
     own = [task for task in tasks if task.device == board.device.name]
-    misfits = dict.fromkeys(
-        misfit for task in own if (misfit := describe_misfit(task, opsets[task.variant_id], board))
-    )
-    if misfits:
-        raise Unsuitable(
-            f"{board.device.name} cannot run what it is asked to run:\n  " + "\n  ".join(misfits),
-            f"`bench devices probe {board.device.name}` shows what it has.",
-        )
+    return {
+        task.id: misfit
+        for task in own
+        if (misfit := describe_misfit(task, opsets[task.variant_id], board)) is not None
+    }
 
 
 def describe_misfit(task: Task, opset: int, board: Board) -> str | None:
     """What the board lacks to run one task; None where it lacks nothing that we know of."""
-    found = board.facts.runtimes.get(task.runtime.name)
-    if found is None:
-        return f"{task.runtime.name} is not on the board"
-    if task.runtime.provider not in found.providers:
-        return f"{task.runtime.provider} is not in its {task.runtime.name}: {', '.join(found.providers)}"
+    lack = describe_lack(task.runtime, board.facts)
+    if lack is not None:
+        return lack
+    found = board.facts.runtimes[task.runtime.name]
     if found.max_opset is not None and opset > found.max_opset:
         return (
             f"{task.model} {task.label} needs opset {opset}, and its {task.runtime.name} {found.version} "

@@ -116,9 +116,19 @@ def test_a_board_that_has_everything_is_suitable() -> None:
         ({}, make_board(max_opset=13), "reads up to 13: export it with opset 13 or older"),
         ({}, make_board(runtimes=False), "onnxruntime is not on the board"),
         (
+            {"name": "tensorrt"},
+            make_board(),
+            "tensorrt is not on the board. On a Jetson: sudo apt install nvidia-jetpack",
+        ),
+        (
+            {"provider": "XnnpackExecutionProvider"},
+            make_board(),
+            "XnnpackExecutionProvider is not in its onnxruntime: CPUExecutionProvider",
+        ),
+        (
             {"provider": "CUDAExecutionProvider"},
             make_board(),
-            "CUDAExecutionProvider is not in its onnxruntime",
+            "CUDAExecutionProvider is not on the board: its own onnxruntime has only CPUExecutionProvider",
         ),
     ],
 )

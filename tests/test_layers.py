@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from host.errors import DeviceError
+from host.errors import DeviceError, Unsuitable
 from host.fleet.layers import (
+    NoWheel,
     Target,
     assemble_layer,
     describe_target,
@@ -19,11 +20,16 @@ from host.fleet.layers import (
     provide_layer,
 )
 from host.fleet.probing import BoardFacts
+from host.fleet.requirements import check_own, name_requirements
 from host.progress import Silent
 from host.specs.artifact import Blob
 from host.specs.device import Device
+from host.specs.profile import RuntimeSettings
+from tests.tiny_plans import Watched
 
 FINGERPRINT = "SHA256:" + "A" * 43
+PACKAGES = ("numpy", "onnxruntime", "psutil")
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 def board(
@@ -97,7 +103,7 @@ def members(layer: Blob) -> dict[str, tarfile.TarInfo]:
 
 
 def test_a_layer_holds_packages_and_their_dependencies(wheels: Path, tmp_path: Path) -> None:
-    found = members(assemble_layer(board(), tmp_path / "cache", Silent()))
+    found = members(assemble_layer(board(), PACKAGES, tmp_path / "cache", Silent()))
     assert {
         "numpy/core.so",
         "onnxruntime/__init__.py",
@@ -108,7 +114,7 @@ def test_a_layer_holds_packages_and_their_dependencies(wheels: Path, tmp_path: P
 
 
 def test_a_layer_holds_nothing_of_the_host(wheels: Path, tmp_path: Path) -> None:
-    found = members(assemble_layer(board(), tmp_path / "cache", Silent()))
+    found = members(assemble_layer(board(), PACKAGES, tmp_path / "cache", Silent()))
     assert not [
         name for name in found if name.startswith("bin/") or name.endswith((".pyi", ".pth", "/RECORD"))
     ]
@@ -120,8 +126,8 @@ def test_a_layer_holds_nothing_of_the_host(wheels: Path, tmp_path: Path) -> None
 
 
 def test_two_assemblies_from_the_same_wheels_are_the_same_bytes(wheels: Path, tmp_path: Path) -> None:
-    first = assemble_layer(board(), tmp_path / "one", Silent())
-    second = assemble_layer(board(), tmp_path / "another" / "deeper", Silent())
+    first = assemble_layer(board(), PACKAGES, tmp_path / "one", Silent())
+    second = assemble_layer(board(), PACKAGES, tmp_path / "another" / "deeper", Silent())
     assert first.sha256 == second.sha256
     assert first.path.read_bytes() == second.path.read_bytes()
 
@@ -129,56 +135,133 @@ def test_two_assemblies_from_the_same_wheels_are_the_same_bytes(wheels: Path, tm
 def test_a_cached_layer_needs_no_network(
     wheels: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    first = assemble_layer(board(), tmp_path, Silent())
+    first = assemble_layer(board(), PACKAGES, tmp_path, Silent())
     request.getfixturevalue("no_index")
-    assert assemble_layer(board(python="3.11.2"), tmp_path, Silent()) == first
+    assert assemble_layer(board(python="3.11.2"), PACKAGES, tmp_path, Silent()) == first
 
 
 def test_a_damaged_layer_in_the_cache_is_assembled_anew(wheels: Path, tmp_path: Path) -> None:
-    first = assemble_layer(board(), tmp_path, Silent())
+    first = assemble_layer(board(), PACKAGES, tmp_path, Silent())
     content = first.path.read_bytes()
     first.path.write_bytes(content[:-1])
-    assert assemble_layer(board(), tmp_path, Silent()).path.read_bytes() == content
+    assert assemble_layer(board(), PACKAGES, tmp_path, Silent()).path.read_bytes() == content
 
 
 def test_nothing_half_made_stays_in_the_cache(wheels: Path, tmp_path: Path) -> None:
-    layer = assemble_layer(board(), tmp_path, Silent())
+    layer = assemble_layer(board(), PACKAGES, tmp_path, Silent())
     with pytest.raises(DeviceError):
-        assemble_layer(board(machine="riscv64"), tmp_path, Silent())
+        assemble_layer(board(machine="riscv64"), PACKAGES, tmp_path, Silent())
     assert list((tmp_path / "layers").iterdir()) == [layer.path]
 
 
 def test_a_missing_wheel_is_named_with_the_board_it_is_missing_for(wheels: Path, tmp_path: Path) -> None:
     plant_wheel(wheels, "numpy", "cp311-cp311-linux_armv7l")
     with pytest.raises(DeviceError) as caught:
-        assemble_layer(board(machine="armv7l"), tmp_path, Silent())
+        assemble_layer(board(machine="armv7l"), PACKAGES, tmp_path, Silent())
     assert "onnxruntime has no wheel for Python 3.11 on armv7l with glibc 2.36" in caught.value.message
     assert "python:" in (caught.value.hint or "")
 
 
 def test_a_wheel_for_a_newer_libc_is_not_taken(wheels: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="numpy has no wheel"):
-        assemble_layer(board(libc=("glibc", "2.26")), tmp_path, Silent())
+        assemble_layer(board(libc=("glibc", "2.26")), PACKAGES, tmp_path, Silent())
 
 
 def test_without_a_network_pip_has_the_last_word(no_index: None, tmp_path: Path) -> None:
     with pytest.raises(DeviceError) as caught:
-        assemble_layer(board(), tmp_path, Silent())
+        assemble_layer(board(), PACKAGES, tmp_path, Silent())
     assert "could not be fetched" in caught.value.message
     assert "No matching distribution found for numpy" in caught.value.message
     assert len(caught.value.message) < 1200
 
 
+def make_device(python: str = "python3") -> Device:
+    return Device(name="pi4", host="h", fingerprint=FINGERPRINT, python=python)
+
+
+def having(facts: BoardFacts, **providers: list[str]) -> BoardFacts:
+    """The board with runtimes of its own, that have these providers."""
+    runtimes = {name: {"version": "1.20", "providers": has} for name, has in providers.items()}
+    return BoardFacts.model_validate({**facts.model_dump(by_alias=True), "runtimes": runtimes})
+
+
+def choose(facts: BoardFacts, *runtimes: RuntimeSettings, python: str = "python3") -> tuple[str, ...]:
+    return name_requirements(make_device(python), facts, runtimes)
+
+
+ORT, OPENVINO = RuntimeSettings(), RuntimeSettings(name="openvino")
+NCNN, TRT = RuntimeSettings(name="ncnn"), RuntimeSettings(name="tensorrt")
+ORT_CUDA = RuntimeSettings(provider=CUDA)
+
+
+def test_a_layer_holds_the_runtimes_that_a_plan_needs_and_no_other() -> None:
+    assert choose(board(), ORT) == ("numpy", "onnxruntime", "psutil")
+    assert choose(board(), OPENVINO) == ("numpy", "openvino", "psutil")
+    assert choose(board(), ORT, NCNN, OPENVINO) == ("ncnn", "numpy", "onnxruntime", "openvino", "psutil")
+
+
+def test_tensorrt_comes_with_the_board_and_gets_a_numpy_that_its_bindings_know() -> None:
+    assert choose(board("3.8.10"), TRT) == ("numpy<1.24", "psutil")
+    assert choose(board("3.10.12"), TRT) == ("numpy<1.24", "psutil")
+    assert choose(board("3.12.3"), TRT, ORT) == ("numpy<2", "onnxruntime", "psutil")
+    assert choose(board("3.13.1"), TRT) == ("numpy", "psutil")  # no numpy 1 has wheels for it
+
+
+def test_an_onnxruntime_with_the_gpu_is_not_hidden_by_ours() -> None:
+    jetson = having(board("3.10.12"), onnxruntime=[TENSORRT, CUDA, CPU])
+    assert choose(jetson, ORT_CUDA, ORT) == ("numpy<2", "psutil")
+    assert choose(jetson, ORT) == ("numpy", "onnxruntime", "psutil")
+    assert choose(board("3.10.12"), TRT, ORT_CUDA) == ("numpy<1.24", "psutil")  # ours would be of no use
+    without_gpu = having(board("3.10.12"), onnxruntime=[CPU])
+    assert choose(without_gpu, ORT_CUDA, ORT) == ("numpy", "onnxruntime", "psutil")
+
+
+def test_what_a_board_must_bring_is_asked_for_before_anything_is_sent() -> None:
+    with pytest.raises(Unsuitable, match="pi4 cannot run") as caught:
+        check_own(make_device(), board(), [TRT, ORT_CUDA, OPENVINO])
+    assert "tensorrt is not on the board" in caught.value.message
+    assert (
+        "CUDAExecutionProvider is not on the board: its own onnxruntime is not there" in caught.value.message
+    )
+    assert "openvino" not in caught.value.message
+    check_own(make_device(), having(board(), tensorrt=["GPU"], onnxruntime=[CUDA, CPU]), [TRT, ORT_CUDA])
+    check_own(make_device(), board(), [TRT.model_copy(update={"optional": True}), ORT])
+
+
 def test_a_device_with_runtimes_of_its_own_needs_no_layer(no_index: None, tmp_path: Path) -> None:
-    device = Device(name="pi4", host="h", fingerprint=FINGERPRINT, python="/opt/venv/bin/python")
-    runtimes = {"onnxruntime": {"version": "1.20", "providers": ["CPUExecutionProvider"], "max_opset": 21}}
-    facts = BoardFacts.model_validate({**board().model_dump(by_alias=True), "runtimes": runtimes})
-    assert provide_layer(device, facts, tmp_path, Silent()) is None
+    device, facts = make_device("/opt/venv/bin/python"), having(board(), onnxruntime=[CPU])
+    assert provide_layer(device, facts, [ORT], tmp_path, Silent()) is None
+    assert choose(facts, ORT, OPENVINO, python="/opt/venv/bin/python") == ("numpy<2", "openvino", "psutil")
 
 
 def test_an_interpreter_of_its_own_without_runtimes_gets_a_layer(wheels: Path, tmp_path: Path) -> None:
-    device = Device(name="pi4", host="h", fingerprint=FINGERPRINT, python="/opt/venv/bin/python")
-    assert provide_layer(device, board(), tmp_path, Silent()) is not None
+    device = make_device("/opt/venv/bin/python")
+    assert provide_layer(device, board(), [ORT], tmp_path, Silent()) is not None
+
+
+def test_an_optional_runtime_without_a_wheel_does_not_stop_the_others(wheels: Path, tmp_path: Path) -> None:
+    progress = Watched()
+    plant_wheel(wheels, "ncnn", "cp311-cp311-manylinux_2_17_aarch64", "something_of_its_model_zoo")
+    optional = [OPENVINO.model_copy(update={"optional": True}), NCNN.model_copy(update={"optional": True})]
+    layer = provide_layer(make_device(), board(), [ORT, *optional], tmp_path, progress)
+    assert layer is not None
+    found = members(layer)
+    assert {"onnxruntime/__init__.py", "ncnn/__init__.py"} <= set(found)
+    assert "openvino/__init__.py" not in found
+    assert [said for said in progress.said if "without" in said] == [
+        "pi4 goes on without openvino: openvino has no wheel for Python 3.11 on aarch64 with glibc 2.36"
+    ]
+    with pytest.raises(NoWheel, match="openvino has no wheel"):
+        provide_layer(make_device(), board(), [ORT, OPENVINO], tmp_path, Silent())
+
+
+def test_without_a_network_optional_runtimes_are_done_without(
+    wheels: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    first = provide_layer(make_device(), board(), [ORT], tmp_path, Silent())
+    request.getfixturevalue("no_index")
+    runtimes = [ORT, OPENVINO.model_copy(update={"optional": True})]
+    assert provide_layer(make_device(), board(), runtimes, tmp_path, Silent()) == first
 
 
 def test_another_interpreter_than_cpython_is_refused() -> None:
@@ -235,12 +318,12 @@ def test_abis_carry_an_m_up_to_python_3_7() -> None:
 def test_layers_from_the_index_are_the_same_twice(tmp_path: Path) -> None:
     facts = board(libc=("glibc", "2.31"))
     try:
-        first = assemble_layer(facts, tmp_path / "one", Silent())
+        first = assemble_layer(facts, PACKAGES, tmp_path / "one", Silent())
     except DeviceError as error:
         if "could not be fetched" in error.message:
             pytest.skip("the package index cannot be reached")
         raise
-    assert first.sha256 == assemble_layer(facts, tmp_path / "two", Silent()).sha256
+    assert first.sha256 == assemble_layer(facts, PACKAGES, tmp_path / "two", Silent()).sha256
     found = members(first)
     assert [name for name in found if name.startswith("onnxruntime/capi/onnxruntime_pybind11_state")]
     assert "psutil/__init__.py" in found

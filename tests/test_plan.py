@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from host.errors import UsageError
-from host.plan import Plan, estimate_device_seconds, narrow_plan, plan_sweep
-from host.specs.profile import Profile, parse_profile
+from host.plan import (
+    Plan,
+    digest,
+    estimate_device_seconds,
+    narrow_plan,
+    plan_sweep,
+    plan_task,
+    runtimes_of,
+    tell_left_out,
+)
+from host.specs.profile import Profile, RuntimeSettings, parse_profile
 from host.specs.recipe import Recipe
 
 RECIPE = Recipe.model_validate(
@@ -84,3 +93,85 @@ def test_measuring_takes_at_least_its_rounds() -> None:
     made = plan()
     floor = 3 * made.measure.rounds * made.measure.round_s
     assert estimate_device_seconds(made, "a") > floor
+
+
+SETTINGS: dict[str, object] = {"name": "onnxruntime", "provider": "CPUExecutionProvider"}
+
+
+def task_id(**runtime: object) -> str:
+    settings = RuntimeSettings.model_validate(runtime)
+    return plan_task("pi4", "m", "0" * 16, "dense", True, settings).id
+
+
+def test_a_setting_that_nobody_has_made_leaves_the_id_of_a_task_as_it_was() -> None:
+    # What the first release gave this task: a ledger may hold it.
+    identity = {"device": "pi4", "variant": "0" * 16, "runtime": {**SETTINGS, "threads": None, "batch": 1}}
+    assert task_id() == digest(identity)
+
+
+def test_every_setting_that_decides_a_measurement_decides_its_id() -> None:
+    ids = [
+        task_id(),
+        task_id(spinning=False),
+        task_id(spinning=True),
+        task_id(arena=False),
+        task_id(name="openvino"),
+        task_id(name="openvino", inference_precision="f16"),
+        task_id(name="ncnn"),
+        task_id(name="tensorrt"),
+    ]
+    assert len(set(ids)) == len(ids)
+    assert task_id(optional=True) == task_id()
+
+
+def plan_runtimes(variants: list[object], runtimes: list[object]) -> Plan:
+    return plan_sweep(profile(variants=variants, runtimes=runtimes), [RECIPE], ["a"], {"m": ""})
+
+
+def test_what_no_board_can_run_is_left_out_of_the_plan_and_said_once() -> None:
+    variants: list[object] = [{}, {"quantize": [{"scheme": "static-int8"}, {"scheme": "fp16"}]}]
+    made = plan_runtimes(variants, [{"name": ["onnxruntime", "ncnn"], "threads": [1, 4]}])
+    found = {
+        name: [t.label for t in made.tasks if t.runtime.name == name] for name in ("onnxruntime", "ncnn")
+    }
+    assert found == {
+        "onnxruntime": ["dense", "dense", "int8", "int8", "fp16", "fp16"],
+        "ncnn": ["dense", "dense"],
+    }
+    (said,) = tell_left_out(made.left_out)
+    assert said.startswith("ncnn leaves out int8, fp16: it takes float32 models")
+    assert tell_left_out(narrow_plan(made, ["dense"]).left_out) == []
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+
+
+def test_ncnn_takes_one_image_at_a_time() -> None:
+    made = plan_runtimes([{}], [{"name": ["onnxruntime", "ncnn"], "batch": [1, 8]}])
+    assert [(task.runtime.name, task.runtime.batch) for task in made.tasks] == [
+        ("onnxruntime", 1),
+        ("onnxruntime", 8),
+        ("ncnn", 1),
+    ]
+    assert tell_left_out(made.left_out) == ["ncnn leaves out dense: it takes one image at a time, not 8"]
+
+
+@pytest.mark.parametrize(
+    ("quantize", "is_possible"),
+    [
+        ({"scheme": "fp16"}, True),
+        ({"scheme": "static-int8", "target": "tensorrt"}, True),
+        ({"scheme": "static-int8"}, False),
+        ({"scheme": "static-int8", "target": "arm64"}, False),
+        ({"scheme": "dynamic-int8"}, False),
+        ({"scheme": "mixed", "weights": 8, "activations": 8}, False),
+    ],
+)
+def test_tensorrt_gets_only_the_quantization_that_it_has(quantize: object, is_possible: bool) -> None:
+    made = plan_runtimes([{}, {"quantize": quantize}], [{"name": "tensorrt"}])
+    assert len(made.tasks) == 1 + is_possible
+    assert all("target: tensorrt" in one.reason for one in made.left_out)
+
+
+def test_the_runtimes_of_a_device_are_those_of_its_tasks() -> None:
+    made = plan_runtimes([{}], [{"name": ["onnxruntime", "openvino"]}])
+    assert [one.name for one in runtimes_of(made.tasks, "a")] == ["onnxruntime", "openvino"]
+    assert runtimes_of(made.tasks, "b") == ()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from host.errors import SpecError
 from host.specs.library import load_profile, load_recipe
 from host.specs.measure import Measure
-from host.specs.profile import Profile, expand_axes, parse_profile
+from host.specs.profile import Profile, RuntimeSettings, expand_axes, parse_profile
 from host.specs.reading import Faults, parse_record, read_document, read_record
 from host.specs.recipe import Augment, Recipe, Training
 from host.specs.variant import Distill, FineTune, Variant
@@ -93,6 +93,61 @@ def test_variants_that_are_no_list_are_refused(variants: str) -> None:
 
 def test_a_device_choice_says_exactly_one_thing() -> None:
     assert "devices[0]" in faults_of("{name: p, model: m, devices: [{emulate: x, labels: [y]}]}")[0]
+
+
+def runtimes_in(text: str) -> tuple[RuntimeSettings, ...]:
+    return parse(f"{{name: p, model: m, runtimes: {text}}}").runtimes
+
+
+def test_each_runtime_has_a_provider_of_its_own() -> None:
+    found = runtimes_in("[{name: [onnxruntime, tensorrt, openvino, ncnn]}]")
+    assert [one.provider for one in found] == ["CPUExecutionProvider", "GPU", "CPU", "CPU"]
+    (asked,) = runtimes_in("[{provider: CUDAExecutionProvider}]")
+    assert (asked.name, asked.provider) == ("onnxruntime", "CUDAExecutionProvider")
+
+
+def test_a_board_is_told_only_the_options_that_a_profile_sets() -> None:
+    plain, quiet, half = runtimes_in(
+        "[{}, {spinning: false, arena: true}, {name: openvino, inference_precision: f16}]"
+    )
+    assert plain.options == {}
+    assert quiet.options == {"spinning": False, "arena": True}
+    assert half.options == {"inference_precision": "f16"}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        ("{name: openvino, spinning: true}", "runtimes[0].spinning: has no meaning with name: openvino"),
+        ("{name: ncnn, arena: true}", "runtimes[0].arena: has no meaning with name: ncnn"),
+        (
+            "{inference_precision: f16}",
+            "runtimes[0].inference_precision: has no meaning with name: onnxruntime",
+        ),
+        ("{name: tensorrt, threads: 4}", "runtimes[0].threads: has no meaning with name: tensorrt"),
+        ("{name: tensorrt, provider: CPU}", "runtimes[0].provider: tensorrt runs on GPU and nothing else"),
+        ("{provider: CPU}", "runtimes[0].provider: expected a name such as CPUExecutionProvider"),
+        (
+            "{name: tflite}",
+            "runtimes[0].name: expected 'onnxruntime', 'tensorrt', 'openvino' or 'ncnn', found 'tflite'",
+        ),
+        ("{name: ncnn, inference_precision: f64}", "runtimes[0].inference_precision: expected 'f32', 'f16'"),
+    ],
+)
+def test_a_setting_at_the_wrong_runtime_is_a_fault_with_its_path(runtime: str, said: str) -> None:
+    (line,) = faults_of(f"{{name: p, model: m, runtimes: [{runtime}]}}")
+    assert line.startswith(said)
+
+
+def test_every_fault_of_a_runtime_is_said() -> None:
+    lines = faults_of(
+        "{name: p, model: m, runtimes: [{name: openvino, provider: GPU, spinning: true, threads: 0}]}"
+    )
+    assert sorted(line.split(":")[0] for line in lines) == [
+        "runtimes[0].provider",
+        "runtimes[0].spinning",
+        "runtimes[0].threads",
+    ]
 
 
 def test_round_to_without_channels_is_a_fault() -> None:

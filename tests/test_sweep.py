@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from host.cli.sweep import judge_outcome
-from host.errors import BenchError, DeviceError, MeasurementsFailed
+from host.errors import BenchError, DeviceError, MeasurementsFailed, Unsuitable
 from host.fleet.boards import Board
 from host.ledger.records import RunRecord
 from host.ledger.store import Ledger
 from host.plan import Plan, plan_sweep
 from host.specs.profile import Limits, parse_profile
-from host.suitability import Unsuitable, split_suitable
+from host.suitability import split_suitable
 from host.sweep import (
     Outcome,
     Place,

@@ -14,12 +14,16 @@ from torch import nn
 
 from host.compress.data import Floats
 from host.compress.evaluation import run_images
+from host.compress.opset_lowering import lower_opset
 from host.compress.stripping import serialize_model, strip_model
 from host.compress.user_code import blame_code
 from host.errors import BuildError
 
 INPUT = "input"
 OUTPUT = "output"
+
+OLDEST_WRITTEN = 18
+"""torch's exporter writes no older operator set."""
 
 TOLERANCE = 1e-4
 """How far an answer of the export may be from torch's, relative to the largest of torch's answers.
@@ -33,7 +37,10 @@ def export_model(model: nn.Module, images: Floats, opset: int, label: str) -> on
 
     Raises BuildError naming `label` and the largest difference where the two do not agree.
     """
-    exported = strip_model(_export(model.eval(), torch.from_numpy(images[:2]), opset, label))
+    written = max(opset, OLDEST_WRITTEN)
+    exported = strip_model(_export(model.eval(), torch.from_numpy(images[:2]), written, label))
+    if opset < written:
+        exported = strip_model(lower_opset(exported, opset, label))
     check_parity(model, exported, images, label)
     return exported
 

@@ -14,11 +14,12 @@ from host.fleet.deploying import Deployment, deploy
 from host.fleet.layers import provide_layer
 from host.fleet.probing import BoardFacts, bootstrap_agent, probe_board
 from host.fleet.remote import Remote
+from host.fleet.requirements import check_own
 from host.fleet.ssh import open_ssh
 from host.progress import Progress
 from host.specs.artifact import Blob
 from host.specs.device import Device
-from host.specs.profile import DeviceChoice
+from host.specs.profile import DeviceChoice, RuntimeSettings
 from host.specs.record import Record
 from host.workspace import Workspace, unknown_name
 
@@ -75,7 +76,8 @@ def _resolve_choice(
         if not found:
             raise UsageError(
                 f"no device has the labels {', '.join(choice.labels)}",
-                "`bench devices list` shows the labels; `bench devices add --label` gives them.",
+                "`bench devices add --label` gives one, `bench devices list` shows them; "
+                "--device names a device that has none.",
             )
         return [_chosen(device) for device in found]
     name = choice.emulate or choice.name or ""
@@ -102,14 +104,20 @@ def wake_device(chosen: Chosen, workspace: Workspace) -> Device:
     return registry.find_device(workspace, chosen.name)
 
 
-def ready_board(chosen: Chosen, workspace: Workspace, progress: Progress) -> Board:
-    """A board that answers, with the agent and the layer that its runtimes need."""
+def ready_board(
+    chosen: Chosen, runtimes: Sequence[RuntimeSettings], workspace: Workspace, progress: Progress
+) -> Board:
+    """A board that answers, with the agent and the layer that these runtimes need.
+
+    Raises Unsuitable where it lacks what no layer brings.
+    """
     device = wake_device(chosen, workspace)
     agent = build_agent(workspace.cache)
     with open_ssh(device) as remote:
         bootstrap_agent(remote, device, agent)
         facts = probe_board(remote, device, agent)
-        layer = provide_layer(device, facts, workspace.cache, progress)
+        check_own(device, facts, runtimes)
+        layer = provide_layer(device, facts, runtimes, workspace.cache, progress)
         deployment = deploy(remote, device, agent, (), layer, progress)
         equipped = probe_board(remote, device, agent, layer.sha256 if layer else None)
     return Board(device, equipped, agent, layer, deployment)

@@ -1,4 +1,4 @@
-"""The packages that a runtime needs on a board, assembled on the host as one content-addressed archive.
+"""The packages that runtimes need on a board, assembled on the host as one content-addressed archive.
 
 pip picks wheels for the board's Python, architecture and libc; nothing is built, and the board itself
 needs neither a network nor pip. The user's own pip settings (indexes, proxies, certificates) hold.
@@ -15,21 +15,24 @@ import sys
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from host.errors import BenchError, DeviceError
 from host.fleet.probing import BoardFacts
+from host.fleet.requirements import name_requirements
 from host.progress import Progress, Tick
 from host.specs.artifact import Blob
 from host.specs.device import Device
+from host.specs.profile import RuntimeSettings
 from host.specs.record import Record
 
 LAYER_FORMAT = 1
 """Raised when the archive of the same packages changes."""
 
-REQUIREMENTS = ("numpy", "onnxruntime", "psutil")
+ALONE = ("ncnn",)
+"""Packages that run without what they name as their dependencies: ncnn wants those for its model zoo."""
 
 _OFFLINE = re.compile(r"connection broken by|Failed to establish a new connection|name resolution|ProxyError")
 _NO_WHEEL = re.compile(r"No matching distribution found for ([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -53,29 +56,75 @@ class Target(Record):
         return f"Python {self.python} on {self.machine} with {self.libc} {self.libc_version}"
 
 
-def provide_layer(device: Device, facts: BoardFacts, cache: Path, progress: Progress) -> Blob | None:
-    """The layer that a device needs; None where its own interpreter already brings the runtimes."""
-    brings_its_own = device.python != Device.model_fields["python"].default
-    if brings_its_own and "onnxruntime" in facts.runtimes:
-        return None
-    return assemble_layer(facts, cache, progress)
+class NoWheel(DeviceError):
+    """A package has no wheel for a board."""
+
+    def __init__(self, package: str, target: Target) -> None:
+        super().__init__(
+            f"{package} has no wheel for {target}",
+            "Use a board system with another Python or libc, or install the runtimes into an interpreter on "
+            "the board and name it with `python:` in devices.yaml.",
+        )
+        self.package = package
 
 
-def assemble_layer(facts: BoardFacts, cache: Path, progress: Progress) -> Blob:
-    """The layer for a board, from the cache where it is there, else from the package index.
+def provide_layer(
+    device: Device,
+    facts: BoardFacts,
+    runtimes: Sequence[RuntimeSettings],
+    cache: Path,
+    progress: Progress,
+) -> Blob | None:
+    """The layer that these runtimes need on a device; None where its own interpreter brings them all.
 
-    Raises DeviceError where a package has no wheel for the board or the index cannot be reached.
+    `facts` are those of the board without a layer. A runtime that is optional and cannot be had is left
+    out, and it is said why.
+    """
+    wanted = tuple(runtimes)
+    while True:
+        requirements = name_requirements(device, facts, wanted)
+        if not requirements:
+            return None
+        try:
+            return assemble_layer(facts, requirements, cache, progress)
+        except DeviceError as error:
+            rest = _without(error, wanted)
+            if len(rest) == len(wanted):
+                raise
+            left_out = ", ".join(sorted({one.name for one in wanted} - {one.name for one in rest}))
+            progress.say(f"{device.name} goes on without {left_out}: {error.message}")
+            wanted = rest
+
+
+def _without(error: DeviceError, wanted: Sequence[RuntimeSettings]) -> tuple[RuntimeSettings, ...]:
+    """The runtimes without the optional one that has no wheel, or without all optional ones.
+
+    All of them, where the error is about one that is not.
+    """
+    kept = {one.name for one in wanted if not one.optional}
+    extra = {one.name for one in wanted} - kept
+    if isinstance(error, NoWheel) and error.package in extra:
+        extra = {error.package}
+    elif isinstance(error, NoWheel) and error.package in kept:
+        extra = set()
+    return tuple(one for one in wanted if one.name not in extra)
+
+
+def assemble_layer(facts: BoardFacts, requirements: Sequence[str], cache: Path, progress: Progress) -> Blob:
+    """The layer of these packages for a board, from the cache where it is there, else from the package index.
+
+    Raises NoWheel where a package has no wheel for the board, DeviceError where the index cannot be reached.
     """
     target = describe_target(facts)
     folder = cache / "layers"
-    key = _digest(target)
+    key = _digest(target, requirements)
     cached = _find_cached(folder, key)
     if cached is not None:
         return cached
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assembling-", dir=folder) as name:
         packages = Path(name) / "packages"
-        _install(target, packages, progress)
+        _install(target, requirements, packages, progress)
         part = Path(name) / "layer.part"
         sha256 = _pack(packages, part, progress)
         return _named_blob(part.rename(folder / f"{key}-{sha256}.tar.gz"), sha256)
@@ -128,8 +177,8 @@ def name_abis(python: str) -> list[str]:
     return [f"cp{major}{minor}{suffix}", "abi3", "none"]
 
 
-def _digest(target: Target) -> str:
-    value = [LAYER_FORMAT, REQUIREMENTS, target.model_dump(mode="json")]
+def _digest(target: Target, requirements: Iterable[str]) -> str:
+    value = [LAYER_FORMAT, sorted(requirements), target.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -152,13 +201,15 @@ def _named_blob(path: Path, sha256: str) -> Blob:
     return Blob(path=path, sha256=sha256, size=path.stat().st_size)
 
 
-def _install(target: Target, folder: Path, progress: Progress) -> None:
+def _install(target: Target, requirements: Iterable[str], folder: Path, progress: Progress) -> None:
     """Let pip put the newest packages that have wheels for the board into `folder`."""
-    last_words: deque[str] = deque(maxlen=200)
+    whole = [name for name in requirements if name not in ALONE]
+    alone = [name for name in requirements if name in ALONE]
     with progress.track(f"packages for {target}") as tick:
-        code = _run_pip(_pip_words(target, folder), last_words, tick)
-    if code != 0:
-        raise _explain_failure(target, "".join(last_words))
+        for words in (whole, ["--no-deps", *alone] if alone else []):
+            last_words: deque[str] = deque(maxlen=200)
+            if words and _run_pip([*_pip_words(target, folder), *words], last_words, tick) != 0:
+                raise _explain_failure(target, "".join(last_words))
 
 
 def _pip_words(target: Target, folder: Path) -> list[str]:
@@ -168,7 +219,6 @@ def _pip_words(target: Target, folder: Path) -> list[str]:
         *("install", "--target", str(folder), "--no-user", "--no-compile", "--progress-bar", "off"),
         *("--only-binary", ":all:", "--implementation", "cp", "--python-version", target.python),
         *(word for choice in choices for word in choice),
-        *REQUIREMENTS,
     ]
 
 
@@ -195,11 +245,7 @@ def _explain_failure(target: Target, words: str) -> BenchError:
             f"the packages for {target} could not be fetched; pip says:\n{_end_of(words)}",
             "Check the network and pip's settings (`pip config list`); once fetched, they are cached.",
         )
-    return DeviceError(
-        f"{missing[1]} has no wheel for {target}",
-        "Use a board system with another Python or libc, or install numpy, onnxruntime and psutil into an "
-        "interpreter on the board and name it with `python:` in devices.yaml.",
-    )
+    return NoWheel(missing[1], target)
 
 
 def _end_of(words: str, limit: int = 1000) -> str:

@@ -27,6 +27,8 @@ def print_preview(preview: Preview) -> None:
             for item in preview.devices
         ],
     )
+    for sentence in preview.left_out:
+        print(f"Left out: {sentence}.")
     if preview.epochs_to_train:
         print(
             f"Before that it trains {preview.epochs_to_train} epochs; how long that takes is not known here."

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from host.specs.measure import Measure, parse_measure
 from host.specs.reading import Faults, Loc, describe_faults, format_path, list_keys
-from host.specs.record import Name, Record, matching
+from host.specs.record import Name, Record
 from host.specs.variant import Variant
 
 R = TypeVar("R", bound=BaseModel)
@@ -38,15 +48,82 @@ class DeviceChoice(Record):
         return self
 
 
-class RuntimeSettings(Record):
-    """One way to run a model on a board. `threads` None means every core that the agent may use."""
+RuntimeName = Literal["onnxruntime", "tensorrt", "openvino", "ncnn"]
 
-    name: Literal["onnxruntime"] = "onnxruntime"
-    provider: Annotated[
-        str, matching(r"[A-Za-z]\w*ExecutionProvider", "a name such as CPUExecutionProvider")
-    ] = "CPUExecutionProvider"
+DEFAULT_PROVIDERS: dict[str, str] = {
+    "onnxruntime": "CPUExecutionProvider",
+    "tensorrt": "GPU",
+    "openvino": "CPU",
+    "ncnn": "CPU",
+}
+"""What runs a model where a profile does not say. Only onnxruntime has others than its default."""
+
+MEANINGFUL: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("threads", "spinning", "arena"),
+    "tensorrt": (),
+    "openvino": ("threads", "inference_precision"),
+    "ncnn": ("threads", "inference_precision"),
+}
+"""The settings that mean something to a runtime, of those that do not mean something to every one."""
+
+OPTIONS = ("spinning", "arena", "inference_precision")
+"""Settings of single runtimes: a board gets those that a profile sets, under these names."""
+
+
+class RuntimeSettings(Record):
+    """One way to run a model on a board. `threads` None means every core that the agent may use.
+
+    `spinning` and `arena` are onnxruntime's: whether its threads spin while they wait, and whether it keeps
+    the memory that it frees. `inference_precision` is the arithmetic of openvino and ncnn, f32 where None.
+    `optional` leaves it out, with a word, on a board that lacks it; else the board is refused.
+    """
+
+    name: RuntimeName = "onnxruntime"
+    provider: str = ""
     threads: int | None = Field(None, ge=1, le=1024)
     batch: int = Field(1, ge=1, le=4096)
+    spinning: bool | None = None
+    arena: bool | None = None
+    inference_precision: Literal["f32", "f16", "bf16"] | None = None
+    optional: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_a_provider(cls, told: Any) -> Any:
+        if not isinstance(told, dict) or told.get("provider") is not None:
+            return told
+        name = told.get("name", "onnxruntime")
+        provider = DEFAULT_PROVIDERS.get(name, "") if isinstance(name, str) else ""
+        return {**told, "provider": provider}
+
+    @field_validator("provider")
+    @classmethod
+    def _is_known(cls, provider: str, info: ValidationInfo) -> str:
+        name = info.data.get("name")
+        if name == "onnxruntime" and not re.fullmatch(r"[A-Za-z]\w*ExecutionProvider", provider):
+            raise ValueError(f"expected a name such as {DEFAULT_PROVIDERS[name]}")
+        if name not in (None, "onnxruntime") and provider != DEFAULT_PROVIDERS[name]:
+            raise ValueError(f"{name} runs on {DEFAULT_PROVIDERS[name]} and nothing else")
+        return provider
+
+    @field_validator("threads", *OPTIONS)
+    @classmethod
+    def _has_meaning(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.data.get("name")
+        if value is not None and name is not None and info.field_name not in MEANINGFUL[name]:
+            raise ValueError(f"has no meaning with name: {name}")
+        return value
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """The settings of this runtime alone that are set, as a board is told them."""
+        return {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
+
+    @property
+    def identity(self) -> dict[str, JsonValue]:
+        """All that decides a measurement; an option that a later version adds leaves old ids alone."""
+        told = {key: getattr(self, key) for key in ("name", "provider", "threads", "batch")}
+        return {**told, **self.options}
 
 
 class Limits(Record):

@@ -270,9 +270,12 @@ class Quantize(Record):
 
 
 class Export(Record):
-    """How the ONNX file is written. torch's exporter writes the operator sets 18 to 23."""
+    """How the ONNX file is written. torch's exporter writes the operator sets 18 to 23.
 
-    opset: int = Field(18, ge=18, le=23)
+    Older ones, for the old runtimes of some boards, are made from 18, where they have the model's operators.
+    """
+
+    opset: int = Field(18, ge=13, le=23)
 
 
 class Variant(Record):
