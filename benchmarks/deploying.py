@@ -47,6 +47,7 @@ RATIO = 0.8
 SECOND_S = 2.0
 SECOND_KIB = 64.0
 NAME = "benchmark"
+PACKAGES = ("numpy", "onnxruntime", "psutil")
 
 
 def main() -> int:
@@ -109,7 +110,7 @@ def compare_link(label: str, device: Device, cache: Path, pairs: int) -> list[Fi
     watch = Stopwatch()
     with connect(device) as (link, remote), open_sftp(link) as sftp:
         bootstrap_agent(remote, device, agent)
-        layer = assemble_layer(probe_board(remote, device, agent), cache, Silent())
+        layer = assemble_layer(probe_board(remote, device, agent), PACKAGES, cache, Silent())
         for pair in range(pairs):
             fresh = device.model_copy(update={"work_folder": f"~/deployed-{pair}"})
             bootstrap_agent(remote, fresh, agent)

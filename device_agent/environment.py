@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List
 
 from device_agent import protocol
-from device_agent.sensors.cpufreq import read_frequencies, read_governor
+from device_agent.sensors.cpufreq import read_frequencies, read_governor, read_measured_frequencies
 from device_agent.sensors.load import read_load, read_memory
 from device_agent.sensors.thermal import read_temperature, read_throttling
 
@@ -25,6 +25,7 @@ def read_environment(root: str = "/") -> Dict[str, Any]:
         "time": time.time(),
         "governor": read_governor(root, cores),
         "freq_mhz": read_frequencies(root, cores),
+        "measured_mhz": read_measured_frequencies(root, cores),
         "temperature_c": read_temperature(root),
         "throttled": throttling.is_throttled_now,
         "throttle_count": throttling.events,

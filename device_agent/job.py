@@ -3,7 +3,7 @@
 import json
 from typing import Any, Dict, List
 
-from device_agent import protocol
+from device_agent import meter, protocol
 from device_agent.faults import AgentFault
 from device_agent.work_folder import check_name, check_sha256
 
@@ -42,6 +42,9 @@ def parse_job(content: bytes) -> Dict[str, Any]:
     _check_rules(job.get("protocol"))
     _check_timeouts(job.get("timeouts", {}))
     _check_tasks(job.get("tasks"))
+    if job.get("meter") is not None:
+        fault = meter.find_fault(job["meter"])
+        _check(fault is None, "meter: {}".format(fault))
     return job
 
 
@@ -51,6 +54,20 @@ def _check_rules(rules: Any) -> None:
         for name, (low, high) in bounds.items():
             expected = "protocol.{}: expected {} to {}".format(name, low, high)
             _check(fits(rules.get(name), low, high), expected)
+    _check_scenario(rules)
+
+
+def _check_scenario(rules: Dict[str, Any]) -> None:
+    """What an older host does not say is the plain scenario without cooling down."""
+    known = ", ".join(protocol.SCENARIOS)
+    scenario = rules.get("scenario", protocol.SINGLE_STREAM)
+    _check(scenario in protocol.SCENARIOS, "protocol.scenario: expected one of {}".format(known))
+    cap_s = rules.get("cooldown_cap_s", 0)
+    _check(_is_number(cap_s, 0, 3600), "protocol.cooldown_cap_s: expected 0 to 3600")
+    if scenario == protocol.PACED:
+        for name, low, high in (("rate_hz", 0.001, 1e5), ("deadline_ms", 0.001, 3.6e6)):
+            expected = "protocol.{}: expected {} to {:g}".format(name, low, high)
+            _check(_is_number(rules.get(name), low, high), expected)
 
 
 def _check_timeouts(timeouts: Any) -> None:
@@ -80,13 +97,21 @@ def _check_tasks(tasks: Any) -> None:
                 check_sha256(task[key])
         for key in ("runtime", "provider"):
             _check(isinstance(task.get(key), str), "task {}: {}: expected a text".format(name, key))
-        _check(isinstance(task.get("options", {}), dict), "task {}: options: expected an object".format(name))
+        _check_options(name, task.get("options", {}))
         _check(_is_whole(task.get("batch"), 1, 65536), "task {}: batch: expected 1 or more".format(name))
         threads = task.get("threads")
         _check(
             threads is None or _is_whole(threads, 1, 1024),
             "task {}: threads: expected 1 to 1024".format(name),
         )
+
+
+def _check_options(name: str, options: Any) -> None:
+    """Settings of a runtime, of which it alone knows what they mean: names, and values without structure."""
+    _check(isinstance(options, dict), "task {}: options: expected an object".format(name))
+    for key, value in options.items():
+        expected = "task {}: options.{}: expected true, false, a number or a text".format(name, key)
+        _check(isinstance(value, (bool, int, float, str)), expected)
 
 
 def _is_whole(value: Any, low: int, high: int) -> bool:

@@ -2,21 +2,18 @@
 
 import functools
 import os
-import resource
 import time
-from array import array
 from typing import Any, Callable, Dict, List, Optional
 
 from device_agent import memory, protocol, timing
-from device_agent.board_root import find_root
-from device_agent.environment import read_environment, read_versions, usable_cores
+from device_agent.environment import read_versions
 from device_agent.evaluation import evaluate
 from device_agent.faults import shorten_text
-from device_agent.journal import pack_samples
-from device_agent.runtimes.catalogue import RUNTIMES
+from device_agent.loop_only import LoopRounds
+from device_agent.rounds import Rounds
+from device_agent.runtimes import catalogue
 from device_agent.runtimes.session import Opening, Runtime, RuntimeMissing
-from device_agent.sensors.load import read_busy_ticks
-from device_agent.validity import median, share_of_others
+from device_agent.validity import median
 from device_agent.work_folder import WorkFolder
 
 Fields = Dict[str, Any]
@@ -24,7 +21,7 @@ Fields = Dict[str, Any]
 MEMORY_INFERENCES = 10
 COMPUTE_INFERENCES = 51
 SIGN_OF_LIFE_S = 2.0
-_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "BFCArena")
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "OutOfMemory", "BFCArena")
 
 
 class TaskFailed(Exception):
@@ -46,8 +43,8 @@ class Measurement:
         self._version = ""
         self._session: Any = None
         self._feeds: List[Any] = []
-        self._buffer: Any = None
-        self._is_steady: Optional[bool] = None
+        self._rounds: Any = None
+        self._loops: Optional[LoopRounds] = None  # where the runtime only runs loops of its own
 
     def open(self) -> Fields:
         """Load and first inference, timed apart; resident memory before and after."""
@@ -71,18 +68,23 @@ class Measurement:
         opened = timing.clock_ns()
         loaded = memory.read_resident()
         self._feeds = feeds
-        first = timing.clock_ns()
-        self._infer(0)
-        ended = timing.clock_ns()
+        if self._session.time_loop is None:
+            self._rounds = Rounds(self._session.infer, feeds, self._rules)
+        else:
+            self._rounds = self._loops = LoopRounds(self._session.time_loop, self._rules)
+            baseline = loaded = None  # this process does not hold the model
+        first_ms = self._time_first()
         described = self._session.describe()
+        build_ms = 1e3 * (described.build_s or 0.0)
         return {
             "provider": described.provider,
             "threads": self._session.threads,
             "runtime_version": self._version,
             "build_s": described.build_s,
+            "runs_own_loops": self._loops is not None,
             "inputs": [dict(one._asdict()) for one in self._session.inputs],
-            "load_ms": (opened - started) / 1e6,
-            "first_inference_ms": (ended - first) / 1e6,
+            "load_ms": max(0.0, (opened - started) / 1e6 - build_ms),
+            "first_inference_ms": first_ms,
             "memory_mb": {"baseline": baseline, "loaded": loaded},
         }
 
@@ -107,12 +109,22 @@ class Measurement:
         # With the ellipsis, because a scalar's feed must stay an array: onnxruntime takes no numpy.float32.
         return [{name: one[index, ...] for name, one in arrays.items()} for index in range(count)]
 
+    def _time_first(self) -> float:
+        """The first inference in ms."""
+        if self._loops is not None:
+            return _guard(protocol.FAILED_INFER, self._loops.time_first)  # type: ignore[no-any-return]
+        started = timing.clock_ns()
+        self._infer(0)
+        return (timing.clock_ns() - started) / 1e6
+
     def _infer(self, index: int) -> None:
         feed = self._feeds[index % len(self._feeds)]
         _guard(protocol.FAILED_INFER, lambda: self._session.infer(feed))
 
     def measure_memory(self) -> Fields:
         """The peak over some inferences, None where the kernel does not reset it; and the shared-out size."""
+        if self._loops is not None:
+            return _guard(protocol.FAILED_INFER, self._loops.measure_memory)  # type: ignore[no-any-return]
         is_reset = memory.reset_peak()
         for index in range(MEMORY_INFERENCES):
             self._infer(index)
@@ -120,50 +132,12 @@ class Measurement:
 
     def measure_round(self) -> Fields:
         """Warm up, then one timed round with the state of the board around it."""
-        warmup = _guard(protocol.FAILED_INFER, self._warm_up)
-        cores = usable_cores()
-        root = find_root()
-        before, ticks = read_environment(root), read_busy_ticks(root, cores)
-        own, started = _cpu_s(), time.monotonic()
-        count, seconds = _guard(protocol.FAILED_INFER, self._time_round)
-        after, ticks_after = read_environment(root), read_busy_ticks(root, cores)
-        own, core_s = _cpu_s() - own, (time.monotonic() - started) * len(cores)
-        tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-        after["cpu_busy"] = share_of_others(ticks, ticks_after, tick_s, own, core_s)
-        before["cpu_busy"] = None
-        return {
-            "count": count,
-            "seconds": seconds,
-            "warmup": warmup,
-            "environment": {"before": before, "after": after},
-            "samples_ns": pack_samples(self._buffer, count),
-        }
+        return _guard(protocol.FAILED_INFER, self._rounds.measure)  # type: ignore[no-any-return]
 
-    def _warm_up(self) -> Fields:
-        """To steady state before the first round of this process, briefly before the others."""
-        infer, rules = self._session.infer, self._rules
-        if self._buffer is not None:
-            inferences, seconds = timing.warm_again(infer, self._feeds)
-            return {"inferences": inferences, "seconds": seconds, "steady": self._is_steady}
-        warmed = timing.warm_up(
-            infer,
-            self._feeds,
-            least_inferences=rules["warmup_inferences"],
-            least_s=rules["warmup_s"],
-            window=rules["steady_window"],
-            tolerance=rules["steady_tolerance"],
-            cap_s=rules["warmup_cap_s"],
-        )
-        capacity = timing.choose_capacity(rules["round_s"], rules["round_samples"], warmed.shortest_ns)
-        self._buffer = array("Q", bytes(8 * capacity))
-        self._is_steady = warmed.is_steady
-        return {"inferences": warmed.inferences, "seconds": warmed.seconds, "steady": warmed.is_steady}
-
-    def _time_round(self) -> Any:
-        rules = self._rules
-        return timing.time_round(
-            self._session.infer, self._feeds, self._buffer, rules["round_s"], rules["round_samples"]
-        )
+    def sustain(self, send: Callable[[Fields], None]) -> Fields:
+        """Warm up, then one long loop; each piece of it is sent as a round when it is complete."""
+        _guard(protocol.FAILED_INFER, lambda: self._rounds.sustain(send))
+        return {}
 
     def keep_busy(self, seconds: float) -> Fields:
         """Infer for some seconds while the run reads the power: inferences and seconds."""
@@ -182,7 +156,8 @@ class Measurement:
                 last[0] = time.monotonic()
                 send_sign()
 
-        evaluation = self._find_blob("evaluation") if task["evaluation"] else None
+        is_possible = self._loops is None  # not where every batch would start a process
+        evaluation = self._find_blob("evaluation") if task["evaluation"] and is_possible else None
         reference = self._find_blob("reference") if task["reference"] else None
         # At the batch that was timed: a larger one may want more memory than was measured, or than there is.
         name, infer, batch = self._session.inputs[0].name, self._session.infer, task["batch"]
@@ -203,6 +178,8 @@ class Measurement:
 
     def _time_compute(self) -> Optional[float]:
         """The median over some inferences of what the accelerator alone took; None where there is none."""
+        if self._loops is not None:
+            return self._loops.compute_ms
         time_compute = self._session.time_compute
         if time_compute is None:
             return None
@@ -216,9 +193,9 @@ class Measurement:
 
 def load_runtime(name: str) -> Runtime:
     """The runtime of that name, imported."""
-    if name not in RUNTIMES:
+    if name not in catalogue.NAMES:
         raise TaskFailed(protocol.FAILED_MISSING, "this agent knows no runtime {!r}".format(name))
-    return _guard(protocol.FAILED_OPEN, RUNTIMES[name].load)  # type: ignore[no-any-return]
+    return _guard(protocol.FAILED_OPEN, lambda: catalogue.load_runtime(name))  # type: ignore[no-any-return]
 
 
 def _guard(kind: str, work: Callable[[], Any]) -> Any:
@@ -233,9 +210,3 @@ def _guard(kind: str, work: Callable[[], Any]) -> Any:
         message = "{}: {}".format(type(error).__name__, error)
         is_memory = any(sign in message for sign in _OUT_OF_MEMORY)
         raise TaskFailed(protocol.FAILED_MEMORY if is_memory else kind, message) from error
-
-
-def _cpu_s() -> float:
-    """CPU seconds of all threads of this process so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -10,21 +10,33 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from device_agent import power, protocol
 from device_agent.board_root import find_root
+from device_agent.cooling import Cooling
+from device_agent.energy import NO_POWER
 from device_agent.environment import read_environment
 from device_agent.faults import describe_os_error, shorten_text
 from device_agent.firmware import add_throttled, ask_throttled
 from device_agent.journal import Journal, read_known
+from device_agent.loop_only import NO_POWER_NOTE
 from device_agent.measurement import MEMORY_INFERENCES, TaskFailed
 from device_agent.notify import Pokes
-from device_agent.power_pass import measure_power
+from device_agent.power_pass import Pass, measure_power
 from device_agent.sensors.load import Memory, read_memory
+from device_agent.sensors.thermal import read_temperature
 from device_agent.summary import Opened, summarize_task
 from device_agent.supervision import Stopped, Wakeup, start_worker
+from device_agent.sustaining import add_surroundings, ask_pieces
+from device_agent.watching import Watch
 from device_agent.work_folder import WorkFolder
 
 Fields = Dict[str, Any]
 
+
+class _Later(Exception):
+    """A worker did not fit into memory beside others; it is opened again when they are gone."""
+
+
 OPEN_TIMEOUT_S = 600.0
+BUILD_TIMEOUT_S = 3600.0  # TensorRT builds its engines while it opens: half an hour on a Nano is not rare
 MEMORY_GUARD = 0.15  # of the board's memory stays free when another worker is opened
 _MARGIN = 3.0
 _FLOOR_S = 60.0
@@ -46,8 +58,12 @@ class Run:
         self._statuses = dict(self._known.results)
         self._opened: List[Opened] = []
         self._largest_mb = 0.0
-        self._idle = read_environment(find_root())
-        self._source = power.find_source(find_root())
+        root = find_root()
+        self._idle = read_environment(root)
+        self._watch = Watch(root)
+        cap_s = self._rules.get("cooldown_cap_s", 0.0)
+        self._cooling = Cooling(folder.board, root, cap_s, lambda: read_temperature(root))
+        self._source = power.find_source(root, job.get("meter"), wakeup.descriptor)
 
     def say_started(self) -> None:
         self._say(
@@ -97,10 +113,22 @@ class Run:
     def _open_block(self, waiting: List[Fields], block: int) -> List[Fields]:
         """Open workers one after another while another one fits into memory; the tasks left for later."""
         waiting = list(waiting)
-        while waiting and (not self._opened or has_room(read_memory("/"), self._largest_mb)):
-            task = waiting.pop(0)
-            self._attempt(task, functools.partial(self._open, task, block))
+        while waiting and (not self._opened or self._takes_another()):
+            task = waiting[0]
+            try:
+                self._attempt(task, functools.partial(self._open, task, block))
+            except _Later:
+                return waiting
+            waiting.pop(0)
         return waiting
+
+    def _takes_another(self) -> bool:
+        """Whether one more worker may be opened beside others. A sustained loop has the board to itself."""
+        return not self._is_sustained and has_room(read_memory("/"), self._largest_mb)
+
+    @property
+    def _is_sustained(self) -> bool:
+        return bool(self._rules.get("scenario") == protocol.SUSTAINED)
 
     def _attempt(self, task: Fields, work: Callable[[], None]) -> None:
         """Do one step of a task; its failure becomes its result, and its worker is dropped."""
@@ -116,17 +144,23 @@ class Run:
         name = task["task"]
         self._say(protocol.EVENT_PROGRESS, task=name, phase="opening", round=None)
         start = read_environment(find_root())
-        worker = start_worker(self._folder.root, "worker-{}.log".format(name), self._wakeup)
+        log = "worker-{}.log".format(name)
+        worker = start_worker(self._folder.root, log, self._wakeup, self._watch)
         try:
             command = {"do": "open", "task": task, "protocol": self._rules, "layer": self._job["layer"]}
-            told = worker.ask(command, self._timeouts.get("open_s", OPEN_TIMEOUT_S))
+            told = worker.ask(command, self._timeouts.get("open_s", choose_open_timeout(task)))
             self._say(protocol.EVENT_PROGRESS, task=name, phase="memory", round=None)
             first_s = told["first_inference_ms"] / 1e3
             told["memory_mb"].update(worker.ask({"do": "memory"}, self._timeout(MEMORY_INFERENCES * first_s)))
+        except TaskFailed as failure:
+            worker.end()
+            if failure.kind == protocol.FAILED_MEMORY and self._opened:
+                raise _Later from failure
+            raise
         except BaseException:
             worker.end()
             raise
-        opened = Opened(task, worker, told, start["temperature_c"])
+        opened = Opened(task, worker, told)
         self._opened.append(opened)
         self._largest_mb = max(self._largest_mb, opened.size_mb)
         self._say(protocol.EVENT_TASK_OPENED, task=name, block=block, environment=start, **told)
@@ -143,13 +177,16 @@ class Run:
 
     def _measure_block(self) -> None:
         """Interleaved rounds of the open workers, then what remains of each task; closes them."""
-        for number in range(self._rules["rounds"]):
+        for number in () if self._is_sustained else range(self._rules["rounds"]):
             for name in shuffle_round(self._job["seed"], number, [one.task["task"] for one in self._opened]):
                 opened = self._find_opened(name)
                 if number not in self._known.rounds.get(name, ()):
                     self._attempt(opened.task, functools.partial(self._measure_round, opened, number))
         for opened in list(self._opened):
-            self._attempt(opened.task, functools.partial(self._finish, opened))
+            if self._is_sustained:
+                self._attempt(opened.task, functools.partial(self._sustain, opened))
+            if opened in self._opened:
+                self._attempt(opened.task, functools.partial(self._finish, opened))
             opened.worker.end()
         self._opened = []
 
@@ -157,17 +194,56 @@ class Run:
         return next(one for one in self._opened if one.task["task"] == name)
 
     def _measure_round(self, opened: Opened, number: int) -> None:
-        name, rules = opened.task["task"], self._rules
+        name = opened.task["task"]
+        rest = self._cool_down(name, number)
         is_first = "warmed" not in opened.told
         self._say(protocol.EVENT_PROGRESS, task=name, phase="warming" if is_first else "round", round=number)
-        least = rules["warmup_inferences"] + 2 * rules["steady_window"] + rules["round_samples"]
-        expected_s = rules["warmup_s"] + rules["warmup_cap_s"] + rules["round_s"]
-        expected_s += least * opened.told["first_inference_ms"] / 1e3
         bits = ask_throttled()
-        found = opened.worker.ask({"do": "round"}, self._timeout(expected_s))
+        found = opened.worker.ask({"do": "round"}, self._timeout(self._expect_round_s(opened)))
         add_throttled(found["environment"], bits, ask_throttled())
+        found["environment"].update(rest=rest, during=self._watch.describe(*found.pop("window")))
         opened.told["warmed"] = True
         self._say(protocol.EVENT_ROUND, task=name, round=number, **found)
+
+    def _expect_round_s(self, opened: Opened) -> float:
+        """How long a round may take with its warm-up, by the first inference: others are faster."""
+        rules = self._rules
+        least = rules["warmup_inferences"] + 2 * rules["steady_window"] + rules["round_samples"]
+        first_s = opened.told["first_inference_ms"] / 1e3
+        expected_s = rules["warmup_s"] + rules["warmup_cap_s"] + rules["round_s"]
+        if rules.get("scenario") == protocol.PACED:
+            expected_s += rules["round_samples"] / rules["rate_hz"]
+        return float(expected_s + least * first_s)
+
+    def _cool_down(self, name: str, number: int) -> Fields:
+        """Wait until the board is cool: what it was when the round could begin. Raises Stopped."""
+
+        def say() -> None:
+            self._say(protocol.EVENT_PROGRESS, task=name, phase="cooling", round=number)
+
+        return self._cooling.rest(self._wakeup.wait, say)
+
+    def _sustain(self, opened: Opened) -> None:
+        """One long loop. Its pieces are journalled when all are there: a loop that was interrupted cannot be
+        gone on with, since the board is cool again, and so it is measured anew from its first piece."""
+        name, rounds = opened.task["task"], self._rules["rounds"]
+        known = len(self._known.rounds.get(name, ()))
+        if known == rounds:
+            return
+        if known:
+            message = "the run was lost while its loop was written down; measure it anew"
+            raise TaskFailed(protocol.FAILED_CRASH, message)
+        rest = self._cool_down(name, 0)
+        self._say(protocol.EVENT_PROGRESS, task=name, phase="warming", round=0)
+
+        def tell(number: int, told: Fields) -> None:
+            self._say(protocol.EVENT_PROGRESS, task=name, phase="sustaining", round=number, **told)
+
+        bits, timeout_s = ask_throttled(), self._timeout(self._expect_round_s(opened))
+        pieces = ask_pieces(opened.worker, timeout_s, self._watch, tell)
+        add_surroundings(pieces, rest, bits, ask_throttled())
+        for number, piece in enumerate(pieces):
+            self._say(protocol.EVENT_ROUND, task=name, round=number, **piece)
 
     def _finish(self, opened: Opened) -> None:
         """Power, then quality, then the result over every round that the journal holds."""
@@ -176,18 +252,27 @@ class Run:
         self._say(protocol.EVENT_PROGRESS, task=name, phase="evaluating", round=None)
         batch_s = opened.told["first_inference_ms"] / 1e3
         found = opened.worker.ask({"do": "evaluate"}, self._timeout(batch_s))
-        measurement = summarize_task(self._journal.path, opened, found, self._idle["temperature_c"])
+        measurement = summarize_task(self._journal.path, opened, found, self._rules)
         measurement["power"] = measured_power
         self._statuses[name] = protocol.STATUS_OK
         self._say(protocol.EVENT_RESULT, task=name, status=protocol.STATUS_OK, measurement=measurement)
 
     def _measure_power(self, opened: Opened) -> Fields:
         if self._source is None:
-            return dict(power.NO_POWER)
+            return dict(NO_POWER)
+        if opened.told["runs_own_loops"]:
+            return dict(NO_POWER, source=self._source.name, note=NO_POWER_NOTE)
         self._say(protocol.EVENT_PROGRESS, task=opened.task["task"], phase="power", round=None)
         window_s = self._rules["power_window_s"]
         timeout_s = self._timeout(window_s + opened.told["first_inference_ms"] / 1e3)
-        return measure_power(self._source, opened.worker, window_s, timeout_s, self._wakeup)
+        threads = opened.told["threads"]
+        return measure_power(Pass(self._source, opened.worker, threads, window_s, timeout_s, self._wakeup))
+
+
+def choose_open_timeout(task: Fields) -> float:
+    """How long a worker may take to open a task's model, in seconds."""
+    builds_engines = "tensorrt" in (task["runtime"] + task["provider"]).lower()
+    return BUILD_TIMEOUT_S if builds_engines else OPEN_TIMEOUT_S
 
 
 def has_room(now: Memory, largest_mb: float) -> bool:

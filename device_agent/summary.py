@@ -1,7 +1,10 @@
 """The measurement of one task, put together from what its worker told and what its rounds recorded."""
 
-from typing import Any, Dict, Optional
+import functools
+import operator
+from typing import Any, Callable, Dict, Optional, Sequence
 
+from device_agent import protocol
 from device_agent.board_root import is_disguised
 from device_agent.journal import read_task, unpack_samples
 from device_agent.supervision import WorkerProcess
@@ -17,15 +20,14 @@ _OF_END = ("provider", "nodes", "settings", "compute_ms", "accuracy", "agreement
 class Opened:
     """A task whose worker waits for commands, with what it told when it was opened."""
 
-    def __init__(self, task: Fields, worker: WorkerProcess, told: Fields, start_c: Optional[float]) -> None:
+    def __init__(self, task: Fields, worker: WorkerProcess, told: Fields) -> None:
         self.task = task
         self.worker = worker
         self.told = told
-        self.start_c = start_c
         self.size_mb = told["memory_mb"]["peak"] or told["memory_mb"]["loaded"] or 0.0
 
 
-def summarize_task(journal: str, opened: Opened, found: Fields, idle_c: Optional[float]) -> Fields:
+def summarize_task(journal: str, opened: Opened, found: Fields, rules: Fields) -> Fields:
     """The measurement of one task, from its rounds in the journal: also those of an earlier start."""
     told = opened.told
     starts, rounds = read_task(journal, opened.task["task"])
@@ -35,17 +37,36 @@ def summarize_task(journal: str, opened: Opened, found: Fields, idle_c: Optional
         environments=environments,
         is_steady=all(one["warmup"]["steady"] for one in rounds),
         is_fallback=found["is_fallback"],
-        start_c=opened.start_c,
-        idle_c=idle_c,
+        # A camera's pace or an accelerator's work lets the processor rest between inferences.
+        is_resting=rules.get("scenario") == protocol.PACED or told["threads"] is None,
     )
     measurement = {key: told[key] for key in _OF_OPENING}
     measurement.update({key: found[key] for key in _OF_END})
     measurement["started_at"] = starts[0]["wall"]
     measurement["memory_mb"] = told["memory_mb"]
     measurement["environment"] = {
+        "rest": environments[0].get("rest"),
         "before": environments[0]["before"],
+        "during": join_during([one.get("during") for one in environments]),
         "after": environments[-1]["after"],
         "versions": found["versions"],
     }
     measurement["flags"] = flags + (["emulated"] if is_disguised() else [])
     return measurement
+
+
+def join_during(looks: Sequence[Optional[Fields]]) -> Fields:
+    """What was seen while any of the rounds was measured; None where nothing was looked at, or told."""
+    told = [one for one in looks if one is not None]
+
+    def pick(key: str, choose: Callable[[Sequence[float]], float]) -> Optional[float]:
+        values = [one[key] for one in told if one.get(key) is not None]
+        return choose(values) if values else None
+
+    return {
+        "samples": sum(one["samples"] for one in told),
+        "lowest_mhz": pick("lowest_mhz", min),
+        "highest_mhz": pick("highest_mhz", max),
+        "temperature_c_max": pick("temperature_c_max", max),
+        "throttle_bits": pick("throttle_bits", lambda bits: functools.reduce(operator.or_, bits)),
+    }

@@ -1,5 +1,6 @@
 """A worker process as the run sees it: asked by one pipe, answered by another, and dead in known ways."""
 
+import contextlib
 import errno
 import json
 import os
@@ -12,11 +13,16 @@ from typing import Any, Callable, Dict, List, Optional
 
 from device_agent import protocol
 from device_agent.measurement import TaskFailed
+from device_agent.memory import parse_status
 from device_agent.sensors.load import read_oom_kills
+from device_agent.sensors.tree import read_text
+from device_agent.watching import Starving, Watch
 
 _LOG_TAIL_BYTES = 2000
 _CHUNK = 1 << 16
 _EXIT_S = 5.0
+_QUOTED_BYTES = 80
+_STUCK = "it could not be killed and may still hold memory and devices: it waits inside the kernel"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -55,15 +61,19 @@ def start_pdeathsig() -> Optional[Callable[[], None]]:
 
 
 class WorkerProcess:
-    """One worker. `ask` raises TaskFailed when it fails, dies or falls silent; it is gone then."""
+    """One worker. `ask` raises TaskFailed when it fails, dies, falls silent or starves the board; it is
+    gone then. While it works, `watch` looks at the board.
+    """
 
-    def __init__(self, work: str, log: str, wakeup: Wakeup) -> None:
+    def __init__(self, work: str, log: str, wakeup: Wakeup, watch: Watch) -> None:
         self._log = log
         self._wakeup = wakeup
+        self._watch = watch
         self._oom_kills = read_oom_kills("/")
         self._replies, writer = os.pipe()
         self._pending = b""
-        with open(log, "ab") as output:
+        self._asked = 0
+        with open(log, "wb") as output:  # anew: what an earlier worker said does not explain this one's end
             self._process = subprocess.Popen(
                 [sys.executable, os.path.abspath(sys.argv[0]), "--work", work, "worker", str(writer)],
                 stdin=subprocess.PIPE,
@@ -74,11 +84,20 @@ class WorkerProcess:
             )
         os.close(writer)
 
-    def ask(self, command: Dict[str, Any], timeout_s: float) -> Dict[str, Any]:
-        """The worker's answer. Every sign of life starts the timeout anew. Raises TaskFailed, Stopped."""
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(
+        self, command: Dict[str, Any], timeout_s: float, take: Optional[Callable[[Any], None]] = None
+    ) -> Dict[str, Any]:
+        """The worker's answer. Every sign of life starts the timeout anew, and so does every piece of a long
+        answer, which goes to `take`. Raises TaskFailed, Stopped."""
+        self._watch.begin()
+        self._asked += 1
         try:
             assert self._process.stdin is not None  # noqa: S101 (for the type checker: it is a pipe)
-            self._process.stdin.write((json.dumps(command) + "\n").encode())
+            self._process.stdin.write((json.dumps(dict(command, number=self._asked)) + "\n").encode())
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._name_death() from None
@@ -90,34 +109,62 @@ class WorkerProcess:
             if "done" in reply:
                 answer: Dict[str, Any] = reply["done"]
                 return answer
+            if "piece" in reply and take is not None:
+                take(reply["piece"])
 
     def _parse(self, line: bytes) -> Dict[str, Any]:
+        """A reply to the last command. Whatever else was written into the pipe is no answer."""
         try:
-            reply: Dict[str, Any] = json.loads(line.decode())
-        except ValueError as error:
+            # NaN and Infinity, which Python writes and JSON has not, stand for what is not known.
+            reply = json.loads(line.decode(), parse_constant=lambda _word: None)
+            is_ours = isinstance(reply, dict) and reply.get("number") == self._asked
+        except ValueError:
+            is_ours = False
+        if not is_ours:
             self.end()
-            message = self._with_log("its answer cannot be read: {}".format(error))
-            raise TaskFailed(protocol.FAILED_CRASH, message) from error
-        return reply
+            message = "its answer cannot be read: {!r}".format(line[:_QUOTED_BYTES])
+            raise TaskFailed(protocol.FAILED_CRASH, self._with_log(message))
+        answer: Dict[str, Any] = reply
+        return answer
 
     def _read_line(self, doing: str, timeout_s: float) -> bytes:
         pieces: List[bytes] = [self._pending]
         deadline = time.monotonic() + timeout_s
         while b"\n" not in pieces[-1]:
-            left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._replies, self._wakeup.descriptor], [], [], left)
-            if self._wakeup.descriptor in ready:
-                raise Stopped
-            if not ready:
-                self.end()
+            if not self._wait_until_readable(deadline):
                 message = "no sign of life for {:.0f} s while it was to {}".format(timeout_s, doing)
-                raise TaskFailed(protocol.FAILED_HANG, self._with_log(message))
+                raise TaskFailed(protocol.FAILED_HANG, self._with_log(message + self._end_and_tell()))
             piece = os.read(self._replies, _CHUNK)
             if not piece:
                 raise self._name_death()
             pieces.append(piece)
         line, _, self._pending = b"".join(pieces).partition(b"\n")
         return line
+
+    def _wait_until_readable(self, deadline: float) -> bool:
+        """Whether the worker says something in time; until then the board is looked at. Raises Stopped."""
+        while True:
+            until = min(deadline, self._watch.next_s)
+            left = max(0.0, until - time.monotonic())
+            ready, _, _ = select.select([self._replies, self._wakeup.descriptor], [], [], left)
+            if self._wakeup.descriptor in ready:
+                raise Stopped
+            if ready:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            self._look()
+
+    def _look(self) -> None:
+        """Look at the board. A worker that leaves it too little memory is killed: raises TaskFailed."""
+        try:
+            self._watch.look()
+        except Starving as reason:
+            status = read_text("/", "proc/{}/status".format(self._process.pid)) or ""
+            resident = parse_status(status, "VmRSS")
+            held = "" if resident is None else ", and its worker held {:.0f} MiB".format(resident)
+            message = "stopped before the board ran out of memory: {}{}".format(reason, held)
+            raise TaskFailed(protocol.FAILED_MEMORY, message + self._end_and_tell()) from reason
 
     def _name_death(self) -> TaskFailed:
         """Why the worker is gone: by the kernel for memory, by a signal, or by its own exit."""
@@ -132,17 +179,28 @@ class WorkerProcess:
     def _with_log(self, message: str) -> str:
         return add_log(message, read_tail(self._log))
 
-    def end(self) -> None:
-        """Kill the worker, if it lives, and let go of its pipes. May be called again."""
+    def end(self) -> bool:
+        """Kill the worker, if it lives, and let go of its pipes; whether it is gone. May be called again.
+
+        One that waits inside the kernel (a driver that hangs: state D) does not end even by SIGKILL before
+        the driver lets it go. Nobody waits for that: the run goes on without it.
+        """
         if self._process.stdin is None or self._process.stdin.closed:
-            return
+            return self._process.poll() is not None
         self._process.kill()
-        self._process.wait()
         os.close(self._replies)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # a command that it no longer read
             self._process.stdin.close()
-        except BrokenPipeError:
-            return  # a command that it no longer read
+        try:
+            self._process.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:
+            sys.stderr.write("worker {} does not end: {}\n".format(self._process.pid, _STUCK))
+            return False
+        return True
+
+    def _end_and_tell(self) -> str:
+        """End the worker; what is to be added to a message where it does not end."""
+        return "" if self.end() else "; " + _STUCK
 
 
 def explain_death(code: int, has_oom_killed: bool, tail: str) -> TaskFailed:
@@ -160,10 +218,10 @@ def add_log(message: str, tail: str) -> str:
     return "{}; its log ends with:\n{}".format(message, tail) if tail else message
 
 
-def start_worker(work: str, log: str, wakeup: Wakeup) -> WorkerProcess:
+def start_worker(work: str, log: str, wakeup: Wakeup, watch: Watch) -> WorkerProcess:
     """A new worker. Raises TaskFailed where the board has no memory or no process left for it."""
     try:
-        return WorkerProcess(work, log, wakeup)
+        return WorkerProcess(work, log, wakeup, watch)
     except OSError as error:
         if error.errno in (errno.ENOMEM, errno.EAGAIN):
             raise TaskFailed(

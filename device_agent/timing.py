@@ -5,7 +5,8 @@ import itertools
 import sys
 import time
 from array import array
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from device_agent import protocol
 
@@ -104,6 +105,19 @@ def choose_capacity(round_s: float, round_samples: int, shortest_ns: int) -> int
     return min(max(round_samples, expected), protocol.MAX_ROUND_SAMPLES)
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """The garbage collector has run, and does not run in this block."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def time_round(
     infer: Infer,
     feeds: Sequence[Any],
@@ -119,10 +133,7 @@ def time_round(
     """
     capacity, least = len(buffer), min(round_samples, len(buffer))
     next_feed = itertools.cycle(feeds).__next__
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         count = 0
         begin = clock()
         deadline = begin + int(round_s * 1e9)
@@ -135,6 +146,3 @@ def time_round(
             count += 1
             if (ended >= deadline and count >= least) or count == capacity:
                 return count, (ended - begin) / 1e9
-    finally:
-        if was_enabled:
-            gc.enable()

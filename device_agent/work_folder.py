@@ -35,6 +35,11 @@ class WorkFolder:
         return os.path.join(self.root, "lock")
 
     @property
+    def board(self) -> str:
+        """What is known of the board from one run to the next."""
+        return os.path.join(self.root, "board.json")
+
+    @property
     def engines(self) -> str:
         """What runtimes build from models on this board, and what outlives a run."""
         return os.path.join(self.root, "engines")

@@ -20,12 +20,13 @@ def serve(folder: WorkFolder, reply_descriptor: int) -> int:
     with os.fdopen(reply_descriptor, "w") as replies:
 
         def send(fields: Fields) -> None:
-            replies.write(json.dumps(fields) + "\n")
+            replies.write(json.dumps(dict(fields, number=number)) + "\n")
             replies.flush()
 
         measurement: Optional[Measurement] = None
         for text in sys.stdin:
             command = json.loads(text)
+            number = command.get("number")  # of the command that a reply belongs to
             try:
                 if measurement is None:
                     if command["layer"] is not None:
@@ -53,6 +54,7 @@ def answer_command(measurement: Measurement, command: Fields, send: Callable[[An
         "open": measurement.open,
         "memory": measurement.measure_memory,
         "round": measurement.measure_round,
+        "sustain": lambda: measurement.sustain(lambda piece: send({"piece": piece})),
         "load": lambda: measurement.keep_busy(command["seconds"]),
         "evaluate": lambda: measurement.evaluate(lambda: send({"alive": True})),
     }

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from host.fleet.boards import Board
 from host.fleet.journal import Event, Result, Round, decode_samples
 from host.plan import Task
+from host.scenarios import Held, describe_paced, describe_sustained
 from host.specs.artifact import Artifact
+from host.specs.measure import Measure
 from host.specs.measurement import Failure, Measurement
 
 
@@ -33,18 +35,26 @@ class Collector:
     board: Board
     tasks: Mapping[str, Task]
     artifacts: Mapping[str, Artifact]
-    _rounds: dict[str, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
+    measure: Measure = field(default_factory=Measure)
+    _rounds: dict[str, dict[int, Held]] = field(default_factory=dict)
 
     def take(self, event: Event) -> Collected | None:
         """The measurement that `event` completes, if it completes one."""
         if isinstance(event, Round) and event.task in self.tasks:
-            self._rounds.setdefault(event.task, {})[event.round] = decode_samples(event)
+            told = event.model_copy(update={"samples_ns": ""})  # as numbers they are a third of it
+            self._rounds.setdefault(event.task, {})[event.round] = Held(told, decode_samples(event))
         if not isinstance(event, Result) or event.task not in self.tasks:
             return None
-        rounds = self._rounds.pop(event.task, {})
+        found = self._rounds.pop(event.task, {})
+        rounds = tuple(found[index] for index in sorted(found))
         task = self.tasks[event.task]
         measurement = describe_result(self.run, self.board, task, self.artifacts[task.variant_id], event)
-        return Collected(measurement, tuple(rounds[index] for index in sorted(rounds)))
+        figures = {
+            "scenario": self.measure.scenario,
+            "paced": describe_paced(self.measure, rounds, measurement.batch),
+            "sustained": describe_sustained(self.measure, rounds, measurement.batch),
+        }
+        return Collected(measurement.model_copy(update=figures), tuple(held.samples for held in rounds))
 
 
 def describe_result(run: str, board: Board, task: Task, artifact: Artifact, result: Result) -> Measurement:
@@ -62,11 +72,18 @@ def describe_unfit(
     run: str, board: Board, task: Task, artifact: Artifact, reason: str, at: datetime
 ) -> Measurement:
     """What is saved of a task whose variant is not worth measuring: all but what a board would tell."""
+    return describe_unmeasured(run, board, task, artifact, Failure(kind="unfit", message=reason), at)
+
+
+def describe_unmeasured(
+    run: str, board: Board, task: Task, artifact: Artifact, failure: Failure, at: datetime
+) -> Measurement:
+    """What is saved of a task that no board was asked for."""
     return Measurement(
         **_known_before(run, board, task, artifact),
         flags=_collect_flags(board),
-        status="unfit",
-        error=Failure(kind="unfit", message=reason),
+        status="unfit" if failure.kind == "unfit" else "failed",
+        error=failure,
         **_asked(task),
         started_at=at,
     )
@@ -107,7 +124,11 @@ def _collect_flags(board: Board, told: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 def _asked(task: Task) -> dict[str, Any]:
     """The settings that were asked for, where no board tells which ones it took."""
-    return {"provider": task.runtime.provider, "threads": task.runtime.threads}
+    return {
+        "provider": task.runtime.provider,
+        "threads": task.runtime.threads,
+        "runtime_settings": task.runtime.options,
+    }
 
 
 def _told_by_board(task: Task, result: Result) -> dict[str, Any]:

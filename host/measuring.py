@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from host.collect import Collector
 from host.compress.feeds import write_feeds
+from host.converting import provide_model
 from host.crew import Crew, Ended, Said, Say
 from host.errors import BenchError, DeviceError, LedgerError
 from host.fleet.boards import Board
@@ -100,11 +101,12 @@ def _plan_errand(
         feeds = write_feeds(
             artifact, task.runtime.batch, shapes.get(artifact.variant_id, {}), cache / "feeds"
         )
-        needed = (artifact.blob, feeds, artifact.evaluation, artifact.reference)
+        model = provide_model(task, artifact, shapes.get(artifact.variant_id, {}), cache)
+        needed = (model, feeds, artifact.evaluation, artifact.reference)
         blobs |= {blob.sha256: blob for blob in needed if blob is not None}
-        if artifact.packed is not None:
-            packed[artifact.blob.sha256] = artifact.packed
-        asked.append(_ask(task, artifact, feeds))
+        if artifact.packed is not None and model == artifact.blob:
+            packed[model.sha256] = artifact.packed
+        asked.append(_ask(task, artifact, model, feeds))
     layer = board.layer.sha256 if board.layer else None
     # Two devices may share one board, so its name decides too.
     journal = digest([board.device.name, attempt, board.agent.sha256, layer])[:8]
@@ -115,8 +117,9 @@ def _plan_errand(
         layer=layer,
         measure=plan.measure,
         tasks=tuple(asked),
+        meter=board.device.meter,
     )
-    collector = Collector(run, board, {task.id: task for task in tasks}, artifacts)
+    collector = Collector(run, board, {task.id: task for task in tasks}, artifacts, plan.measure)
     earlier = {task.id for task in plan.tasks_of(board.device.name)} - {task.id for task in tasks}
     return Errand(board, job, tuple(blobs.values()), packed, collector, frozenset(earlier))
 
@@ -126,10 +129,10 @@ def name_holder() -> str:
     return f"{find_login()}@{socket.gethostname()}"
 
 
-def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
+def _ask(task: Task, artifact: Artifact, model: Blob, feeds: Blob) -> JobTask:
     return JobTask(
         task=task.id,
-        model=artifact.blob.sha256,
+        model=model.sha256,
         feeds=feeds.sha256,
         evaluation=artifact.evaluation.sha256 if artifact.evaluation else None,
         reference=artifact.reference.sha256 if artifact.reference else None,
@@ -137,6 +140,7 @@ def _ask(task: Task, artifact: Artifact, feeds: Blob) -> JobTask:
         provider=task.runtime.provider,
         threads=task.runtime.threads,
         batch=artifact.fixed_batch or task.runtime.batch,
+        options=task.runtime.options,
     )
 
 

@@ -7,24 +7,27 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from host.collect import describe_unfit
+from host.collect import describe_unfit, describe_unmeasured
 from host.compress.onnx_files import read_onnx
-from host.errors import BenchError, Interrupted, UsageError
+from host.converting import find_unconvertible, keep_convertible
+from host.errors import BenchError, Interrupted, Unsuitable, UsageError
 from host.fitness import find_unfit
 from host.fleet.boards import Board, Chosen, choose_devices
 from host.fleet.registry import load_devices
 from host.ledger.records import RunRecord
 from host.ledger.store import Ledger
 from host.measuring import measure_errands, plan_errands
-from host.plan import Plan, Task, digest, plan_file
+from host.plan import Plan, Task, digest, plan_file, runtimes_of, tell_left_out
 from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
 from host.specs.artifact import Artifact
 from host.specs.measure import Measure
+from host.specs.measurement import Failure
 from host.specs.profile import Limits, Profile, RuntimeSettings
-from host.suitability import Unsuitable, split_suitable
+from host.suitability import leave_out_optional, split_suitable
 from host.workspace import Workspace
 
 
@@ -66,8 +69,18 @@ def sweep(
     """
     devices = choose_devices(profile.devices, device_names, load_devices(place.workspace))
     plan = plan_profile(profile, [device.name for device in devices], place.workspace, labels)
+    tell_plan(plan, place.progress)
     record = open_run(plan, devices, place, limits=profile.limits, measure_unfit=measure_unfit)
     return carry_out(record, place)
+
+
+def tell_plan(plan: Plan, progress: Progress) -> None:
+    """Say what a plan leaves out. Raises UsageError where nothing is left."""
+    sentences = tell_left_out(plan.left_out)
+    if not plan.tasks:
+        raise UsageError("there is nothing to measure: " + "; ".join(sentences), "Change the profile.")
+    for sentence in sentences:
+        progress.say(sentence)
 
 
 def run_file(
@@ -127,19 +140,35 @@ def carry_out(record: RunRecord, place: Place) -> Outcome:
     plan = Plan.model_validate(record.plan)
     with closing_run(record.id, place.ledger):
         left = find_outstanding(record, place.ledger)
-        ready, errors = ready_boards(find_chosen(record, left.tasks), place.workspace, place.progress)
-        boards, misfits = split_suitable(plan, left.tasks, ready)
-        hold_unsuitable(misfits, boards or errors, place.progress)
-        tasks = [task for task in left.tasks if task.device in boards]
+        servable = keep_convertible(left.tasks, place.progress)
+        ready, errors = ready_boards(
+            find_chosen(record, servable), partial(runtimes_of, servable), place.workspace, place.progress
+        )
+        boards, misfits = split_suitable(plan, servable, ready)
+        misfits |= {name: error for name, error in errors.items() if isinstance(error, Unsuitable)}
+        hold_unsuitable(misfits, boards or errors.keys() - misfits.keys(), place.progress)
+        tasks = keep_suitable(plan, servable, boards, place.progress)
         artifacts = build_artifacts(plan, tasks, place.workspace, place.progress, place.jobs)
         fit = set_unfit_aside(record, tasks, boards, artifacts, place)
+        ready_tasks = set_unconvertible_aside(record, plan, fit, boards, artifacts, place)
         errands = plan_errands(
-            record.id, plan, fit, [*boards.values()], artifacts, place.workspace.cache, left.attempt
+            record.id, plan, ready_tasks, [*boards.values()], artifacts, place.workspace.cache, left.attempt
         )
         tally = measure_errands(errands, place.ledger, place.progress)
+        failed = tally.failed + len(fit) - len(ready_tasks)
         errors = {**errors, **misfits, **tally.errors}
         place.ledger.finish_run(record.id, "failed" if errors else "completed", datetime.now(UTC))
-    return Outcome(record.id, tally.measured, tally.failed, len(tasks) - len(fit), errors)
+    return Outcome(record.id, tally.measured, failed, len(tasks) - len(fit), errors)
+
+
+def keep_suitable(
+    plan: Plan, tasks: Sequence[Task], boards: Mapping[str, Board], progress: Progress
+) -> list[Task]:
+    """The tasks that the boards can run; it is said which optional ones they leave out."""
+    kept, sentences = leave_out_optional(plan, tasks, boards.values())
+    for sentence in sentences:
+        progress.say(sentence)
+    return [task for task in kept if task.device in boards]
 
 
 def hold_unsuitable(misfits: Mapping[str, Unsuitable], others: Collection[str], progress: Progress) -> None:
@@ -170,6 +199,27 @@ def set_unfit_aside(
             artifact, reason = artifacts[task.variant_id], unfit[task.variant_id]
             place.ledger.save(describe_unfit(record.id, boards[task.device], task, artifact, reason, now), ())
     return [task for task in tasks if task.variant_id not in unfit]
+
+
+def set_unconvertible_aside(
+    record: RunRecord,
+    plan: Plan,
+    tasks: Sequence[Task],
+    boards: Mapping[str, Board],
+    artifacts: Mapping[str, Artifact],
+    place: Place,
+) -> list[Task]:
+    """The tasks whose variants their runtimes can open; it is said, and saved, why the others cannot."""
+    errors = find_unconvertible(plan, tasks, artifacts, place.workspace.cache)
+    for message in dict.fromkeys(str(error) for error in errors.values()):
+        place.progress.say(message)
+    now = datetime.now(UTC)
+    for task in tasks:
+        if task.id in errors:
+            artifact, board = artifacts[task.variant_id], boards[task.device]
+            failure = Failure(kind="convert", message=errors[task.id].message)
+            place.ledger.save(describe_unmeasured(record.id, board, task, artifact, failure, now), ())
+    return [task for task in tasks if task.id not in errors]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from host.ledger.records import Entry, RunRecord
 from host.ledger.rows import Row, join_rows
 from host.ledger.statistics import summarize_latency
-from host.specs.measurement import Failure, Measurement, Memory, Power
+from host.specs.measurement import Failure, Measurement, Memory, Power, Sustained
 
 START = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 Rounds = list[NDArray[np.int64]]
@@ -102,3 +102,44 @@ def make_sweep(device: str = "pi4", slowdown: float = 1.0, **changes: Any) -> li
         task = f"{device}-{name}"
         told.append((make_measurement(task, device=device, **own | quality | changes), p50_ms * slowdown))
     return told
+
+
+PACED = {
+    "rate_hz": 30.0,
+    "deadline_ms": 33.3,
+    "due": 900,
+    "done": 880,
+    "dropped": 20,
+    "missed": 25,
+    "miss_rate": 0.05,
+    "wakeup_ms": 0.07,
+    "throughput_ips": 29.3,
+}
+
+
+def make_sustained(
+    *speeds: float, first_c: float | None = 45.0, first_mhz: float | None = 1500.0
+) -> Sustained:
+    """A sustained loop of so many minutes that becomes five degrees hotter with each."""
+    minutes = [
+        {
+            "minute": at + 1,
+            "seconds": 60.0,
+            "inferences": int(60 * speed),
+            "throughput_ips": speed,
+            "p50_ms": 1000 / speed,
+            "temperature_c": None if first_c is None else first_c + 5 * at,
+            "freq_mhz": None if first_mhz is None else first_mhz * speed / speeds[0],
+        }
+        for at, speed in enumerate(speeds)
+    ]
+    return Sustained.model_validate(
+        {
+            "duration_s": 60.0 * len(speeds),
+            "minutes": minutes,
+            "first_ips": speeds[0],
+            "last_ips": speeds[-1],
+            "ratio": speeds[-1] / speeds[0],
+            "throughput_ips": sum(speeds) / len(speeds),
+        }
+    )

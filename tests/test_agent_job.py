@@ -43,6 +43,12 @@ def test_a_job_of_the_host_is_taken() -> None:
     assert parse_job(json.dumps(job.as_message()).encode())["tasks"][0]["task"] == "a"
 
 
+def test_options_of_a_runtime_reach_it_as_they_are() -> None:
+    options = {"spinning": False, "inference_precision": "f16"}
+    told = parse_job(json.dumps({**JOB, **with_task(options=options)}).encode())
+    assert told["tasks"][0]["options"] == options
+
+
 def with_task(**changes: Any) -> dict[str, Any]:
     return {"tasks": [{**TASK, **changes}]}
 
@@ -73,6 +79,9 @@ def with_task(**changes: Any) -> dict[str, Any]:
         (with_task(threads=0), "threads"),
         (with_task(batch=0), "batch"),
         (with_task(batch=1.5), "batch"),
+        (with_task(options=[]), "options"),
+        (with_task(options={"spinning": {"a": 1}}), "options.spinning"),
+        (with_task(options={"spinning": None}), "options.spinning"),
     ],
 )
 def test_a_fault_in_a_job_is_named(changes: dict[str, Any], told: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tests.agent_board import (
     unpack,
     wait_for,
 )
+from tests.test_agent_watching import Sensors
 
 
 @pytest.fixture
@@ -176,23 +178,31 @@ def test_a_run_goes_on_when_whoever_started_it_is_gone(board: Board) -> None:
 
 
 SMALL_BOARD = """
-import sys, time
+import sys
 agent, work = sys.argv[1:]
 sys.argv[0] = agent
 sys.path.insert(0, agent)
-from device_agent import launch, power, run
+from device_agent import launch, run
 from device_agent.sensors.load import Memory
 from device_agent.work_folder import WorkFolder
 
 run.read_memory = lambda root: Memory(1000.0, 100.0)
-watts = lambda before, after: 5.0 * (after[0] - before[0])
-power.find_source = lambda _root: power.EnergySource("meter", lambda: [time.monotonic()], watts)
 sys.exit(launch.run_here(WorkFolder(work), "r1", None))
 """
 
 
+METER = """
+import time
+while True:
+    print(time.monotonic(), 5.0, flush=True)
+    time.sleep(0.02)
+"""
+
+
 def test_on_a_small_board_one_worker_at_a_time_measures_and_power_is_metered(board: Board) -> None:
-    board.put_job("r1", *(board.describe_task(name, make_model(4)) for name in ("a", "b")))
+    tasks = [board.describe_task(name, make_model(4)) for name in ("a", "b")]
+    meter = {"command": [board.python, "-c", METER]}
+    board.put_job("r1", *tasks, protocol={**PROTOCOL, "power_window_s": 1.0}, meter=meter)
     command = [board.python, "-c", SMALL_BOARD, str(board.agent), str(board.work)]
     subprocess.run(command, check=True, timeout=60)
     events = board.read_journal("r1")
@@ -201,7 +211,7 @@ def test_on_a_small_board_one_worker_at_a_time_measures_and_power_is_metered(boa
     assert order == ["a"] * 5 + ["b"] * 5
     for one in pick(events, "result"):
         found = one["measurement"]["power"]
-        assert found["source"] == "meter"
+        assert found["source"].startswith("meter python")
         assert found["idle_w"] == pytest.approx(5.0, rel=0.3)
         assert found["load_w"] == pytest.approx(5.0, rel=0.3)
         assert found["energy_mj"] > 0
@@ -220,3 +230,65 @@ def test_a_model_with_a_scalar_input_is_measured(board: Board) -> None:
     board.put_job("r1", board.describe_task("scaled", model, feeds=feeds, evaluation=None))
     (result,) = pick(board.measure("r1"), "result")
     assert (result["status"], result.get("error")) == ("ok", None)
+
+
+def test_what_happens_to_a_board_within_a_round_is_seen(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensors = Sensors(tmp_path / "root")
+    monkeypatch.setenv("BOARDBENCH_ROOT", str(sensors.root))
+    rules = {**PROTOCOL, "rounds": 1, "round_s": 4.0, "warmup_cap_s": 0.2}
+    board.put_job("r1", board.describe_task("a", make_model(4)), protocol=rules)
+    board.call("start", "r1")
+    with board.follow("r1") as events:
+        wait_for(events, "progress", phase="warming")
+        time.sleep(1.5)
+        sensors.show(1000.0, 70.0, 0x4)
+        time.sleep(1.2)
+        sensors.show(1500.0, 45.0, 0)
+        environment = wait_for(events, "round")["environment"]
+        measured = wait_for(events, "result")["measurement"]
+    assert environment["before"]["freq_mhz"] == environment["after"]["freq_mhz"]
+    during = environment["during"]
+    assert during["samples"] >= 4
+    assert (during["first_mhz"], during["lowest_mhz"]) == (1500.0, 1000.0)
+    assert (during["temperature_c_max"], during["throttle_bits"]) == (70.0, 0x4)
+    assert {"throttled", "frequency-dropped", "emulated"} <= set(measured["flags"])
+    assert measured["environment"]["during"]["lowest_mhz"] == 1000.0
+    assert environment["rest"] == {"temperature_c": 45.0, "idle_c": 45.0, "cooled_s": 0.0}
+
+
+def test_a_round_waits_for_a_board_that_was_cooler_and_says_so(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensors = Sensors(tmp_path / "root")
+    monkeypatch.setenv("BOARDBENCH_ROOT", str(sensors.root))
+    board.put_job("r1", board.describe_task("a", make_model(4)))
+    board.measure("r1")
+    sensors.show(1500.0, 60.0, 0)
+    rules = {**PROTOCOL, "rounds": 2, "cooldown_cap_s": 1.0}
+    board.put_job("r2", board.describe_task("a", make_model(4)), protocol=rules)
+    events = board.measure("r2")
+    assert [one["round"] for one in pick(events, "progress") if one["phase"] == "cooling"] == [0, 1]
+    for one in pick(events, "round"):
+        rest = one["environment"]["rest"]
+        assert (rest["temperature_c"], rest["idle_c"]) == (60.0, 45.0)
+        assert rest["cooled_s"] >= 1.0
+    assert "hot-start" in pick(events, "result")[0]["measurement"]["flags"]
+
+
+def test_a_run_that_cools_down_can_be_stopped(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensors = Sensors(tmp_path / "root")
+    monkeypatch.setenv("BOARDBENCH_ROOT", str(sensors.root))
+    board.put_job("r1", board.describe_task("a", make_model(4)))
+    board.measure("r1")
+    sensors.show(1500.0, 90.0, 0)
+    rules = {**PROTOCOL, "cooldown_cap_s": 3600.0}
+    board.put_job("r2", board.describe_task("a", make_model(4)), protocol=rules)
+    board.call("start", "r2")
+    with board.follow("r2") as events:
+        wait_for(events, "progress", phase="cooling")
+        assert board.call("stop", "r2") == (0, {"stopped": True})
+        assert wait_for(events, "run-ended")["reason"] == "stopped"

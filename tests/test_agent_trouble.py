@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +106,107 @@ def test_a_model_that_gets_no_memory_fails_for_memory(board: Board) -> None:
     results = {one["task"]: one for one in pick(board.measure("r1"), "result")}
     assert results["hungry"]["error"]["kind"] == protocol.FAILED_MEMORY
     assert results["modest"]["status"] == "ok"
+
+
+STAND_IN = """
+import os, sys
+{}
+del sys.path[0], sys.modules["onnxruntime"]
+import onnxruntime
+"""
+
+
+def put_stand_in(board: Board, code: str) -> str:
+    """A layer whose onnxruntime does something before it makes way for the real one."""
+    layer = "0" * 64
+    package = board.work / "layers" / layer / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(STAND_IN.format(code))
+    return layer
+
+
+def test_what_a_runtime_prints_reaches_the_log_and_not_the_answers(board: Board) -> None:
+    layer = put_stand_in(board, "os.write(1, b'\\xff\\x00 {garbage\\n' * 99); print('{\"done\": {}}')")
+    board.put_job("r1", board.describe_task("a", make_model(4)), layer=layer)
+    assert pick(board.measure("r1"), "result")[0]["status"] == "ok"
+    assert b"garbage" in (board.work / "runs/r1/worker-a.log").read_bytes()
+
+
+@pytest.mark.parametrize("garbage", ["b'{garbage\\n'", "b'\\xff\\xfe\\n'", "b'[]\\n'", "b'{\"done\": 7}\\n'"])
+def test_a_runtime_that_scribbles_into_the_answers_fails_alone(board: Board, garbage: str) -> None:
+    pipe = "int(sys.argv[4])"  # agent.pyz --work FOLDER worker DESCRIPTOR
+    layer = put_stand_in(board, f"os.write({pipe}, {garbage})")
+    board.put_job("r1", board.describe_task("a", make_model(4)), layer=layer)
+    events = board.measure("r1")
+    (result,) = pick(events, "result")
+    assert result["error"]["kind"] == protocol.FAILED_CRASH
+    assert "cannot be read" in result["error"]["message"]
+    assert events[-1]["reason"] == "completed"
+
+
+def test_a_log_holds_only_what_the_last_worker_said(board: Board) -> None:
+    rules = {**PROTOCOL, "rounds": 12}
+    layer = put_stand_in(board, "print('opened', flush=True)")
+    board.put_job("r1", board.describe_task("a", make_model(4)), protocol=rules, layer=layer)
+    board.call("start", "r1")
+    with board.follow("r1") as events:
+        wait_for(events, "round", round=1)
+        board.call("stop", "r1")
+    board.measure("r1")
+    assert (board.work / "runs/r1/worker-a.log").read_text().count("opened") == 1
+
+
+STARVING = """
+import sys
+agent, work = sys.argv[1:]
+sys.argv[0] = agent
+sys.path.insert(0, agent)
+from device_agent import launch, watching
+from device_agent.sensors.load import Memory
+from device_agent.supervision import WorkerProcess
+from device_agent.work_folder import WorkFolder
+
+ask = WorkerProcess.ask
+
+def ask_noting(worker, command, *rest):
+    hungry = command["do"] == {do!r} and (command["do"] != "open" or command["task"]["task"] == "b")
+    watching.read_memory = lambda root: Memory(1000.0, 10.0 if hungry and {condition} else 500.0)
+    return ask(worker, command, *rest)
+
+openings = []
+WorkerProcess.ask = ask_noting
+sys.exit(launch.run_here(WorkFolder(work), "r1", None))
+"""
+
+
+def starve(board: Board, do: str, condition: str) -> list[dict[str, Any]]:
+    """A run of a and b on a board whose memory runs out while a worker is asked to do something."""
+    board.put_job("r1", *(board.describe_task(name, make_model(4)) for name in ("a", "b")))
+    code = STARVING.format(do=do, condition=condition)
+    subprocess.run([board.python, "-c", code, str(board.agent), str(board.work)], check=True, timeout=60)
+    return board.read_journal("r1")
+
+
+def test_a_worker_that_starves_the_board_is_stopped_and_the_others_go_on(board: Board) -> None:
+    events = starve(board, "open", "True")
+    results = {one["task"]: one for one in pick(events, "result")}
+    assert results["b"]["error"]["kind"] == protocol.FAILED_MEMORY
+    assert "10 of 1000 MiB were left" in results["b"]["error"]["message"]
+    assert "its worker held" in results["b"]["error"]["message"]
+    assert results["a"]["status"] == "ok"
+
+
+def test_a_worker_that_does_not_fit_beside_others_is_opened_again_alone(board: Board) -> None:
+    events = starve(board, "open", "not openings and not openings.append(1)")
+    assert [one["status"] for one in pick(events, "result")] == ["ok", "ok"]
+    assert [(one["task"], one["block"]) for one in pick(events, "task-opened")] == [("a", 0), ("b", 1)]
+
+
+def test_a_round_ends_where_the_board_starves(board: Board) -> None:
+    events = starve(board, "round", "True")
+    kinds = [one["error"]["kind"] for one in pick(events, "result")]
+    assert kinds == [protocol.FAILED_MEMORY] * 2
+    assert events[-1]["reason"] == "completed"
 
 
 def test_a_killed_run_takes_its_workers_along_and_goes_on_where_it_was(board: Board) -> None:

@@ -277,10 +277,10 @@ def test_a_job_reads_as_the_agent_expects_it() -> None:
     job = Job(run="r1", holder="me@laptop", seed=3, layer=None, measure=measure, tasks=(task,))
     message = job.as_message()
     assert message["schema"] == protocol.SCHEMA
-    assert set(message) == {"schema", "run", "holder", "seed", "layer", "protocol", "tasks"}
+    assert set(message) == {"schema", "run", "holder", "seed", "layer", "protocol", "tasks", "meter"}
     assert set(message["protocol"]) == {
         *("rounds", "round_s", "round_samples", "warmup_s", "warmup_inferences", "warmup_cap_s"),
-        *("steady_window", "steady_tolerance", "power_window_s"),
+        *("steady_window", "steady_tolerance", "power_window_s", "cooldown_cap_s", "scenario"),
     }
     assert message["tasks"][0]["evaluation"] is None
 

@@ -17,7 +17,7 @@ import pytest
 from host import measuring
 from host.errors import DeviceError
 from host.fleet.boards import Board
-from host.fleet.journal import RunEnded, parse_event
+from host.fleet.journal import JobTask, RunEnded, parse_event
 from host.fleet.remote import Remote
 from host.ledger.store import Ledger
 from host.measuring import Errand, check_end, measure_errands, name_holder, plan_errands
@@ -46,6 +46,41 @@ def test_rounds_of_another_agent_or_other_packages_are_never_gone_on_with(tmp_pa
     ]
     assert len(set(runs)) == 4
     assert make_errand(board, tmp_path).job.run == runs[0]
+
+
+def ask(cache: Path, **runtime: object) -> JobTask:
+    """What a board is asked for one task with these settings."""
+    plan = make_plan(**runtime)
+    artifacts = {task.variant_id: make_artifact(None, 3, 8, 8) for task in plan.tasks}
+    (errand,) = plan_errands("r1", plan, plan.tasks, [make_board()], artifacts, cache)
+    (asked,) = errand.job.tasks
+    return asked
+
+
+def test_a_board_is_asked_for_the_runtime_with_the_options_that_are_set(tmp_path: Path) -> None:
+    plain = ask(tmp_path)
+    assert (plain.runtime, plain.provider, plain.options) == ("onnxruntime", "CPUExecutionProvider", {})
+    assert ask(tmp_path, spinning=False).options == {"spinning": False}
+    half = ask(tmp_path, name="openvino", inference_precision="f16")
+    assert (half.runtime, half.provider, half.options) == ("openvino", "CPU", {"inference_precision": "f16"})
+    native = ask(tmp_path, name="tensorrt", batch=2)
+    assert (native.runtime, native.provider, native.batch) == ("tensorrt", "GPU", 2)
+
+
+def test_ncnn_is_sent_its_own_form_of_a_model_and_not_the_packed_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = Blob(path=tmp_path / "model.ncnn", sha256="c" * 64, size=3)
+    monkeypatch.setattr("host.compress.ncnn_files.provide_ncnn", lambda *_: converted)
+    packed = Blob(path=tmp_path / "model.packed", sha256="d" * 64, size=2)
+    artifact = make_artifact(None, 3, 8, 8).model_copy(update={"packed": packed})
+    plan = make_plan(name="ncnn")
+    artifacts = {task.variant_id: artifact for task in plan.tasks}
+    (errand,) = plan_errands("r1", plan, plan.tasks, [make_board()], artifacts, tmp_path)
+    assert [task.model for task in errand.job.tasks] == [converted.sha256]
+    assert converted in errand.blobs
+    assert artifact.blob not in errand.blobs
+    assert errand.packed == {}
 
 
 class Deaf(Board):

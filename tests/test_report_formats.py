@@ -20,10 +20,12 @@ from host.report.json import write_json
 from host.report.markdown import write_markdown
 from host.report.parquet import write_parquet
 from tests.made_results import (
+    PACED,
     make_failure,
     make_measurement,
     make_row,
     make_rows,
+    make_sustained,
     make_sweep,
     make_unfit,
 )
@@ -54,7 +56,8 @@ def test_json_gives_back_the_rows() -> None:
 
 
 def test_every_value_of_a_row_has_a_column() -> None:
-    row = hostile_rows()[0] | {"latency_ms": make_row()["latency_ms"]}
+    filled = make_row(scenario="paced", paced=PACED, sustained=make_sustained(10.0, 9.0))
+    row = hostile_rows()[0] | {key: filled[key] for key in ("latency_ms", "paced", "sustained")}
     wrapped = {field.path for field in FIELDS if field.kind == "json"}
     assert {field.path for field in FIELDS} == set(walk(row, (), wrapped))
 

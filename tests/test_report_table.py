@@ -261,3 +261,42 @@ def test_winners_are_printed_a_line_each() -> None:
     stream = io.StringIO()
     print_winners(pick_winners(two_devices()), Console(file=stream, width=80, color_system=None))
     assert "x86 (emulated), net: int8 is the fastest" in stream.getvalue()
+
+
+def with_settings(runtime: str, provider: str, **settings: object) -> list[Row]:
+    told = {"runtime": runtime, "provider": provider, "runtime_settings": settings}
+    return make_rows(*((one.model_copy(update=told), p50) for one, p50 in make_sweep()))
+
+
+def test_runtimes_become_a_column_and_tell_their_providers() -> None:
+    ours = with_settings("onnxruntime", "CPUExecutionProvider", spinning=True, arena=True)
+    text = show([*ours, *with_settings("openvino", "CPU", inference_precision="f32")])
+    assert "runtime " in text
+    assert "provider" not in text
+    assert "CPUExecutionProvider" not in text
+    assert "spinning" not in text  # all onnxruntime rows have the same, and the others have none
+    gpu = with_settings("onnxruntime", "CUDAExecutionProvider", spinning=True, arena=True)
+    assert "CUDAExecutionProvider" in show([*ours, *gpu, *with_settings("openvino", "CPU")])
+
+
+def test_options_that_differ_become_columns() -> None:
+    on = with_settings("onnxruntime", "CPUExecutionProvider", spinning=True, arena=True)
+    off = with_settings("onnxruntime", "CPUExecutionProvider", spinning=False, arena=True)
+    other = with_settings("openvino", "CPU", inference_precision="f32")
+    lines = show([*on, *off, *other]).splitlines()
+    heading = next(line for line in lines if "spinning" in line)
+    assert "arena" not in heading
+    dense = [line.split()[:3] for line in lines if line.startswith("dense")]
+    assert dense == [
+        ["dense", "onnxruntime", "on"],
+        ["dense", "onnxruntime", "off"],
+        ["dense", "openvino", "-"],
+    ]
+
+
+def test_the_best_speed_up_is_the_best_of_those_with_the_same_baseline() -> None:
+    ours = with_settings("onnxruntime", "CPUExecutionProvider")
+    other = with_settings("openvino", "CPU")
+    slower = [row | {"speedup": row["speedup"] * 2} for row in other[1:]]  # against a slow baseline
+    lines = show([*ours, other[0], *slower]).splitlines()
+    assert [line.count("×*") for line in lines if line.startswith("int8")] == [1, 1]

@@ -11,6 +11,7 @@ from host.ledger.records import Entry
 from host.ledger.rows import join_rows, result_rows
 from host.ledger.statistics import summarize_latency
 from host.ledger.store import Ledger
+from host.specs.measurement import Measurement
 from tests.made_results import (
     make_failure,
     make_measurement,
@@ -37,8 +38,8 @@ def test_a_row_holds_every_promised_key_and_is_json() -> None:
     assert set(row) >= PROMISED
     assert set(row["latency_ms"]) >= FIGURES
     assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss"}
-    figures = {"idle_w", "load_w", "energy_mj", "energy_net_mj", "sampler_effect"}
-    assert set(row["power"]) == {"source", "rails"} | figures
+    figures = {"idle_w", "load_w", "energy_mj", "energy_net_mj", "sampler_effect", "rate_hz"}
+    assert set(row["power"]) == {"source", "rails", "sampler", "note"} | figures
     assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 
@@ -129,3 +130,26 @@ def test_a_second_dense_variant_is_compared_with_the_first() -> None:
     first = make_measurement("a", is_baseline=True)
     second = make_measurement("b", variant_id="other-opset", is_baseline=True)
     assert [row["speedup"] for row in make_rows((first, 5.0), (second, 2.5))] == [1.0, pytest.approx(2.0)]
+
+
+def make_options(**options: object) -> list[tuple[Measurement, float]]:
+    """Dense and a variant with settings of a runtime, as the board tells them."""
+    tag = "-".join(str(value) for value in options.values())
+    settings = {"threads": 1, "tactics": tag, **options}
+    dense = make_measurement(f"dense-{tag}", is_baseline=True, runtime_settings=settings)
+    other = {"variant": "int8", "variant_id": "id-int8", "runtime_settings": {**settings, "tactics": "own"}}
+    return [(dense, 4.0 if options.get("spinning") else 8.0), (make_measurement(f"int8-{tag}", **other), 2.0)]
+
+
+def test_options_of_a_runtime_have_baselines_of_their_own() -> None:
+    rows = make_rows(*make_options(spinning=True, arena=True), *make_options(spinning=False, arena=True))
+    assert [row["speedup"] for row in rows] == pytest.approx([1.0, 2.0, 1.0, 4.0], rel=0.05)
+    rows = make_rows(*make_options(inference_precision="f32"), *make_options(inference_precision="f16")[1:])
+    assert rows[1]["speedup"] is not None
+    assert rows[2]["speedup"] is None  # there is no dense at f16
+
+
+def test_what_a_runtime_chose_for_one_variant_alone_does_not_keep_it_from_its_baseline() -> None:
+    _, int8 = make_rows(*make_options(spinning=True))
+    assert int8["runtime_settings"]["tactics"] == "own"
+    assert int8["speedup"] is not None

@@ -19,6 +19,7 @@ from host.cli.options import (
     profile_option,
     variant_option,
 )
+from host.cli.scenarios import NAMES, choose_scenario, scenario_options
 
 if TYPE_CHECKING:
     from host.deployment import Deployed
@@ -55,6 +56,7 @@ def open_place(ledger: Ledger, jobs: int = 1) -> Iterator[Place]:
 @click.option("--dry-run", is_flag=True, help="Say what would be built, sent and measured; do nothing.")
 @click.option("--resume", "resumed", metavar="RUN", help="Measure what an interrupted run has left.")
 @click.option("--measure-unfit", is_flag=True, help="Measure variants too that are below min_accuracy.")
+@scenario_options
 @jobs_option
 @format_option()
 @ledger_option
@@ -65,6 +67,9 @@ def sweep(
     dry_run: bool,
     resumed: str | None,
     measure_unfit: bool,
+    offline: bool,
+    paced: float | None,
+    sustained: float | None,
     jobs: int,
     output: str,
     ledger_url: str | None,
@@ -79,7 +84,12 @@ def sweep(
         )
     if resumed is not None and (dry_run or device_names or labels):
         raise UsageError("--resume goes on as the run began", "Leave --dry-run, --device and --variant out.")
+    if resumed is not None and (offline or paced is not None or sustained is not None):
+        raise UsageError("--resume goes on as the run began", f"Leave {', '.join(NAMES)} out.")
     profile = load_profile(current_workspace(), profile_name) if profile_name is not None else None
+    if profile is not None:
+        measure = choose_scenario(profile.measure, offline=offline, paced=paced, sustained=sustained)
+        profile = profile.model_copy(update={"measure": measure})
     if dry_run and profile is not None:
         show_preview(profile, device_names, labels, output)
         return
@@ -124,8 +134,7 @@ def show_outcome(outcome: Outcome, ledger: Ledger, output: str) -> None:
 
 def judge_outcome(outcome: Outcome) -> None:
     """Raise what the exit code should tell: devices that were lost first, then failed measurements."""
-    from host.errors import DeviceError, MeasurementsFailed
-    from host.suitability import Unsuitable
+    from host.errors import DeviceError, MeasurementsFailed, Unsuitable
 
     again = f"The rest: bench sweep --resume {outcome.run}"
     reasons = "\n".join(str(error) for error in outcome.errors.values())
@@ -185,9 +194,10 @@ def build(profile_name: str, labels: tuple[str, ...], jobs: int, scheduler: str 
 @device_option(required=True)
 @profile_option(required=False)
 @variant_option
+@jobs_option
 @format_option()
 def deploy(
-    device_names: tuple[str, ...], profile_name: str | None, labels: tuple[str, ...], output: str
+    device_names: tuple[str, ...], profile_name: str | None, labels: tuple[str, ...], jobs: int, output: str
 ) -> None:
     """Put the agent, its runtimes and a profile's variants on devices.
 
@@ -203,7 +213,7 @@ def deploy(
     workspace = current_workspace()
     profile = load_profile(workspace, profile_name) if profile_name else None
     with LiveProgress() as progress:
-        done, errors = deploy_to_devices(device_names, profile, workspace, progress, labels)
+        done, errors = deploy_to_devices(device_names, profile, workspace, progress, labels, jobs)
     if output == "json":
         print_json([item.model_dump(mode="json") for item in done])
     else:
@@ -240,6 +250,7 @@ def show_deployed(done: Sequence[Deployed]) -> None:
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: every core that the agent may use.")
 @click.option("--measure", type=click.Choice(PRESETS), default="standard", show_default=True)
+@scenario_options
 @format_option()
 @ledger_option
 def run(
@@ -248,6 +259,9 @@ def run(
     shapes: tuple[str, ...],
     threads: int | None,
     measure: str,
+    offline: bool,
+    paced: float | None,
+    sustained: float | None,
     output: str,
     ledger_url: str | None,
 ) -> None:
@@ -258,7 +272,8 @@ def run(
 
     settled = parse_shapes(shapes)
     settings = RuntimeSettings(threads=threads)
-    protocol = Measure.model_validate({"preset": measure})
+    plain = Measure.model_validate({"preset": measure})
+    protocol = choose_scenario(plain, offline=offline, paced=paced, sustained=sustained)
     with open_ledger(ledger_url) as ledger:
         with open_place(ledger) as place:
             outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)

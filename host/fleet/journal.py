@@ -27,6 +27,7 @@ from pydantic import (
 
 from device_agent import protocol
 from host.errors import DeviceError
+from host.specs.device import Meter
 from host.specs.measure import Measure
 from host.specs.measurement import Failure, Memory, Power
 from host.specs.record import Record
@@ -96,11 +97,13 @@ class Job(Record):
     layer: Sha256 | None
     measure: Measure
     tasks: tuple[JobTask, ...]
+    meter: Meter | None = None
 
     def as_message(self) -> dict[str, Any]:
         """The job as the agent reads it."""
         told = self.model_dump(mode="json", exclude={"measure"})
-        steps = self.measure.model_dump(mode="json", exclude={"preset", "evaluation_images"})
+        left_out = {"preset", "evaluation_images", "duration_s"}
+        steps = self.measure.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {"schema": protocol.SCHEMA, **told, "protocol": steps}
 
 
@@ -136,7 +139,7 @@ class TaskOpened(_Happened):
 class TaskProgress(_Happened):
     event: Literal["progress"]
     task: Id
-    phase: Literal["opening", "memory", "warming", "round", "power", "evaluating"]
+    phase: Literal["opening", "memory", "cooling", "warming", "round", "sustaining", "power", "evaluating"]
     round: Count | None = None
 
 
@@ -146,8 +149,19 @@ class WarmUp(_Told):
     steady: bool
 
 
+class Pace(_Told):
+    """What came of the inferences that were due in a paced round."""
+
+    due: int = Field(ge=1, le=10**9)
+    missed: Count
+    wakeup_ms: Milliseconds | None = None
+
+
 class Round(_Happened):
-    """One round of raw samples, still packed: `decode_samples` gives them."""
+    """One round of raw samples, still packed: `decode_samples` gives them.
+
+    A piece of a sustained loop has more inferences than samples; a paced round tells of deadlines.
+    """
 
     event: Literal["round"]
     task: Id
@@ -155,12 +169,19 @@ class Round(_Happened):
     count: int = Field(ge=1, le=protocol.MAX_ROUND_SAMPLES)
     seconds: Seconds
     samples_ns: str
+    inferences: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    sum_s: Seconds | None = None
+    paced: Pace | None = None
     warmup: WarmUp | None = None
     environment: Facts = {}
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Round:
         decode_samples(self)
+        if self.inferences is not None and self.inferences < self.count:
+            raise ValueError("there are more samples than inferences")
+        if self.paced is not None and not self.paced.missed <= self.count <= self.paced.due:
+            raise ValueError("more was done than was due, or more missed than done")
         return self
 
 
@@ -173,6 +194,8 @@ class ToldPower(Power):
 
     source: Text | None = None
     rails: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
+    sampler: Text | None = None
+    note: Text | None = None
 
 
 class ToldFailure(Failure):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from host.specs.profile import Limits
+from host.specs.profile import OPTIONS, Limits
 from host.specs.record import Record
 
 MIB = 1024 * 1024
@@ -50,19 +50,30 @@ class Winner(Record):
 
 
 def pick_winners(rows: Iterable[Mapping[str, Any]], limits: Limits | None = None) -> list[Winner]:
-    """A ranking for each device, model and batch size; emulated devices never stand beside real ones.
+    """A ranking for each device, model, batch size and scenario; emulated devices never stand beside real
+    ones.
 
-    Rows are those of `result_rows`. Latencies of different batch sizes are not compared.
+    Rows are those of `result_rows`. Latencies of different batch sizes are not compared, nor are those of
+    different scenarios; a row that no board was asked for is told beside those that were.
     """
+    listed = list(rows)
+    scenarios: dict[tuple[Any, ...], str | None] = {}
+    for row in listed:
+        scenarios[_place(row)] = scenarios.get(_place(row)) or row["scenario"]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        key = (row["device"], row["is_emulated"], row["model"], row["batch"])
+    for row in listed:
+        key = (*_place(row), row["scenario"] or scenarios[_place(row)])
         groups.setdefault(key, []).append(row)
     return [_rank(group, limits or Limits()) for group in groups.values()]
 
 
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["device"], row["is_emulated"], row["model"], row["batch"]
+
+
 def _rank(rows: list[Mapping[str, Any]], limits: Limits) -> Winner:
-    judged = [(_describe(row), tuple(find_reasons(row, limits))) for row in rows]
+    options = _find_varying(rows)
+    judged = [(_describe(row, options), tuple(find_reasons(row, limits))) for row in rows]
     kept = sorted((item for item, reasons in judged if not reasons), key=lambda item: item.p50_ms or 0)
     fastest = kept[0] if kept else None
     rivals = tuple(item for item in kept[1:] if not _is_clearly_faster(kept[0], item))
@@ -76,6 +87,16 @@ def _rank(rows: list[Mapping[str, Any]], limits: Limits) -> Winner:
         slower=tuple(item for item in kept[1:] if item not in rivals),
         fallen=tuple(Fallen(candidate=item, reasons=reasons) for item, reasons in judged if reasons),
     )
+
+
+def _find_varying(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The options that tell rows of one runtime apart."""
+    seen: dict[tuple[str, str], set[Any]] = {}
+    for row in rows:
+        for name in OPTIONS:
+            value = row["runtime_settings"].get(name)
+            seen.setdefault((name, row["runtime"]), set()).update([] if value is None else [value])
+    return [name for name in OPTIONS if any(len(seen[key]) > 1 for key in seen if key[0] == name)]
 
 
 def find_reasons(row: Mapping[str, Any], limits: Limits) -> list[str]:
@@ -126,13 +147,16 @@ def _is_clearly_faster(fast: Candidate, slow: Candidate) -> bool:
     return fast.p50_ci is not None and slow.p50_ci is not None and fast.p50_ci[1] < slow.p50_ci[0]
 
 
-def _describe(row: Mapping[str, Any]) -> Candidate:
+def _describe(row: Mapping[str, Any], options: Iterable[str]) -> Candidate:
     threads = "all cores" if row["threads"] is None else f"threads {row['threads']}"
+    held = {name: row["runtime_settings"].get(name) for name in options}
+    words = {name: {True: "on", False: "off"}.get(value, value) for name, value in held.items()}
+    told = [f"{name} {word}" for name, word in words.items() if word is not None]
     return Candidate(
         run=row["run"],
         task=row["task"],
         variant=row["variant"],
-        settings=f"{row['runtime']} {row['provider']}, {threads}",
+        settings=", ".join((f"{row['runtime']} {row['provider']}", threads, *told)),
         p50_ms=row["latency_ms"]["p50"],
         p50_ci=row["latency_ms"]["p50_ci"],
         accuracy=find_accuracy(row)[0],

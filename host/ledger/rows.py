@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from device_agent.protocol import SINGLE_STREAM
 from host.ledger.records import Entry
 from host.ledger.store import Ledger
+from host.specs.profile import OPTIONS
 
 Row = dict[str, Any]
 """One object of `bench results --format json`; its keys are those of `_join_row`."""
 
-COMPARABLE = ("run", "device", "model", "runtime", "provider", "threads", "batch")
-"""What two rows must share to be compared with each other."""
+COMPARABLE = ("run", "device", "model", "runtime", "provider", "threads", "batch", "scenario", *OPTIONS)
+"""What two rows must share to be compared with each other. Options of a runtime are in `runtime_settings`."""
 
 NAMED = COMPARABLE[:3]
 """What they must share where neither needs settings: those that a board took are known once it has run."""
@@ -47,7 +49,14 @@ def _find_baseline(
 
 
 def _key(measurement: Mapping[str, Any], names: Sequence[str] = COMPARABLE) -> tuple[Any, ...]:
-    return tuple(measurement[name] for name in names)
+    return tuple(read_setting(measurement, name) for name in names)
+
+
+def read_setting(row: Mapping[str, Any], name: str) -> Any:
+    """A setting of a row or a measurement; None where it is an option that its runtime has not."""
+    if name == "scenario":
+        return row.get(name, SINGLE_STREAM)  # before there were others, a ledger did not tell it
+    return row.get("runtime_settings", {}).get(name) if name in OPTIONS else row[name]
 
 
 def _join_row(entry: Entry, baseline: Entry | None) -> Row:
@@ -82,7 +91,10 @@ def _join_row(entry: Entry, baseline: Entry | None) -> Row:
         "agreement": held["agreement"],
         "max_abs_diff": held["max_abs_diff"],
         "latency_ms": {name: value for name, value in latency.items() if name != "total_ms"},
-        "throughput_ips": _rate(latency, held["batch"]),
+        "throughput_ips": _find_throughput(held, latency),
+        "scenario": read_setting(held, "scenario"),
+        "paced": held.get("paced"),
+        "sustained": held.get("sustained"),
         # `get`: a ledger of schema 2 does not tell these.
         "runtime_version": held.get("runtime_version"),
         "runtime_settings": held.get("runtime_settings", {}),
@@ -116,6 +128,15 @@ def _compare_speed(entry: Entry, baseline: Entry) -> float | None:
     if entry.measurement["status"] != "ok" or not own or base is None:
         return None
     return float(base / own)
+
+
+def _find_throughput(held: Mapping[str, Any], latency: Mapping[str, Any]) -> float | None:
+    """Images per second. Where inferences wait to be due, or only a part of the samples is kept, the samples
+    do not tell it."""
+    for name in ("paced", "sustained"):
+        if held.get(name):
+            return float(held[name]["throughput_ips"])
+    return _rate(latency, held["batch"])
 
 
 def _rate(latency: Mapping[str, Any], batch: int) -> float | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from device_agent.protocol import SINGLE_STREAM
+from host.ledger.rows import read_setting
 from host.report.cells import clean_text
 from host.report.figures import Column, Line, device_columns, find_best, has_one_accuracy, variant_columns
 from host.report.flags import explain_flags
+from host.report.scenarios import tell_paced, tell_sustained
+from host.specs.profile import OPTIONS
 
 Row = Mapping[str, Any]
 
-SETTINGS = ("runtime", "provider", "threads", "batch", "run")
+SETTINGS = ("runtime", "provider", "threads", "batch", "scenario", *OPTIONS, "run")
 """What may set rows of one variant on one device apart."""
 
 LONGEST_MESSAGE = 400
@@ -45,7 +49,7 @@ class Comparison(NamedTuple):
 
 def compare_rows(rows: Sequence[Row], limit: int | None = None) -> Comparison:
     """The comparison of rows as `result_rows` gives them; at most `limit` lines, the rest are counted."""
-    settings = [name for name in SETTINGS if _varies_on_a_device(rows, name)]
+    settings = _find_apart(rows)
     apart = (["model"] if len({row["model"] for row in rows}) > 1 else []) + settings
     lines = _arrange_lines(rows, apart)
     shown = lines if limit is None else lines[:limit]
@@ -77,7 +81,7 @@ def _arrange_lines(rows: Iterable[Row], apart: Sequence[str]) -> list[Line]:
     listed = list(rows)
     labels = _label_variants(listed, with_id="run" not in apart)
     for row in listed:
-        key = (row["model"], row["variant_id"], *(row[name] for name in apart))
+        key = (row["model"], row["variant_id"], *(read_setting(row, name) for name in apart))
         number = 0
         while (line := found.get((*key, number))) is not None and row["device"] in line.rows:
             number += 1
@@ -99,15 +103,27 @@ def _label_variants(rows: Sequence[Row], *, with_id: bool) -> dict[tuple[str, st
     }
 
 
+def _find_apart(rows: Sequence[Row]) -> list[str]:
+    """The settings that vary on a device; the provider only where the runtime does not tell it."""
+    found = [name for name in SETTINGS if _varies_on_a_device(rows, name)]
+    by_runtime = [[row for row in rows if row["runtime"] == one] for one in {row["runtime"] for row in rows}]
+    if "runtime" in found and not any(_varies_on_a_device(group, "provider") for group in by_runtime):
+        found = [name for name in found if name != "provider"]
+    return found
+
+
 def _varies_on_a_device(rows: Iterable[Row], name: str) -> bool:
     seen: dict[str, Any] = {}
     told = (row for row in rows if _tells(row, name))
-    return any(seen.setdefault(row["device"], row[name]) != row[name] for row in told)
+    return any(
+        seen.setdefault(row["device"], read_setting(row, name)) != read_setting(row, name) for row in told
+    )
 
 
 def _tells(row: Row, name: str) -> bool:
     """Whether a row says something of a setting: what a board would have chosen, it says once it has run."""
-    return row["status"] == "ok" or row[name] is not None
+    value = read_setting(row, name)
+    return value is not None or (row["status"] == "ok" and name not in OPTIONS)
 
 
 def _title_device(device: str, is_emulated: bool) -> str:
@@ -116,8 +132,12 @@ def _title_device(device: str, is_emulated: bool) -> str:
 
 def _tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
     """What all rows share, in one line; then a line for each device: its board, and what only it uses."""
-    names = [name for name in ("model", *SETTINGS) if name not in apart]
-    values = {name: {row[name] for row in rows if _tells(row, name)} or {None} for name in names}
+    left_out = {*apart, *OPTIONS, *(["provider"] if "runtime" in apart else [])}
+    names = [name for name in ("model", *SETTINGS) if name not in left_out]
+    values = {
+        name: {read_setting(row, name) for row in rows if _tells(row, name)} or {None} for name in names
+    }
+    names = [name for name in names if name != "scenario" or values[name] - {SINGLE_STREAM, None}]
     shared = [name for name in names if len(values[name]) == 1]
     own = [name for name in names if name not in shared]
     facts = [" · ".join(tell_setting(name, *values[name]) for name in shared)] if rows and shared else []
@@ -136,25 +156,29 @@ def _tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
 def tell_setting(name: str, value: Any) -> str:
     if name == "threads":
         return "all cores" if value is None else f"{value} thread{'' if value == 1 else 's'}"
+    if isinstance(value, bool):
+        return f"{name} {'on' if value else 'off'}"
     if name in ("batch", "run"):
         return f"{name} {clean_text(value)}"
     return clean_text(value)
 
 
-def _tell_notes(rows: Sequence[Row], best: Mapping[tuple[str, ...], float]) -> list[Note]:
+def _tell_notes(rows: Sequence[Row], best: Mapping[tuple[Any, ...], float]) -> list[Note]:
     notes = [Note("* the best of its kind")] if best else []
     if any(row["accuracy_device"] is None and row["accuracy_host"] is not None for row in rows):
         notes.append(Note("† accuracy on the host: none was measured on the device", "accuracy"))
     sources = sorted({clean_text(row["power"]["source"]) for row in rows if row["power"]["source"]})
     if sources:
         notes.append(Note(f"energy of one inference, idle included, from {', '.join(sources)}", "energy"))
+    notes += [Note(line, "missed") for line in tell_paced(rows)]
+    notes += [Note(line) for line in tell_sustained(rows)]
     flags = {flag for row in rows for flag in row["flags"]}
     emulated = {"emulated"} if any(row["is_emulated"] for row in rows) else set()
     return notes + [Note(line) for line in explain_flags(flags | emulated)]
 
 
 def _tell_failure(row: Row, apart: Sequence[str]) -> str:
-    settings = ", ".join(tell_setting(name, row[name]) for name in apart)
+    settings = ", ".join(tell_setting(name, read_setting(row, name)) for name in apart)
     error = row["error"] or {"kind": "unknown", "message": ""}
     where = f"{clean_text(row['device'])}: {clean_text(row['variant'])}" + (
         f" ({settings})" if settings else ""

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from host.ledger.ranking import find_accuracy
+from host.ledger.rows import COMPARABLE, read_setting
 from host.report import cells
+from host.report.scenarios import scenario_columns
 
 Row = Mapping[str, Any]
-Best = Mapping[tuple[str, ...], float]
+TITLES = {"inference_precision": "computes in"}
+Best = Mapping[tuple[Any, ...], float]
 
 DROP_ORDER = (
     *("macs", "params", "gzip", "p90", "peak", "packed", "size", "sparsity", "energy"),
@@ -49,19 +52,23 @@ class Line(NamedTuple):
         return next(iter(self.rows.values()))
 
 
-def find_best(rows: Iterable[Row]) -> dict[tuple[str, ...], float]:
-    """The highest accuracy of each model, and the highest speed-up of each model on each device.
+def find_best(rows: Iterable[Row]) -> dict[tuple[Any, ...], float]:
+    """The highest accuracy of each model, and the highest speed-up among rows that share a baseline.
 
     Nothing is best where there is nothing to choose from.
     """
-    values: dict[tuple[str, ...], set[float]] = {}
+    values: dict[tuple[Any, ...], set[float]] = {}
     for row in rows:
         accuracy = find_accuracy(row)[0]
         if accuracy is not None:
             values.setdefault(("accuracy", row["model"]), set()).add(accuracy)
         if row["speedup"] is not None:
-            values.setdefault(("speedup", row["device"], row["model"]), set()).add(row["speedup"])
+            values.setdefault(_speedup_key(row), set()).add(row["speedup"])
     return {key: max(found) for key, found in values.items() if len(found) > 1}
+
+
+def _speedup_key(row: Row) -> tuple[Any, ...]:
+    return "speedup", *(read_setting(row, name) for name in COMPARABLE)
 
 
 def variant_columns(
@@ -70,7 +77,12 @@ def variant_columns(
     """What describes a variant on every device; `apart` names the settings that tell lines apart."""
     firsts = [line.first for line in lines]
     columns = [make_column("variant", "variant", [line.label for line in lines], "left")]
-    columns += [make_column(name, name, [_tell(name, row[name]) for row in firsts], "left") for name in apart]
+    columns += [
+        make_column(
+            name, TITLES.get(name, name), [_tell(name, read_setting(row, name)) for row in firsts], "left"
+        )
+        for name in apart
+    ]
     if has_accuracy:
         columns.append(_accuracy_column([_rows_with_accuracy(line)[0] for line in lines], best))
     columns += _sparsity_columns(firsts)
@@ -94,6 +106,7 @@ def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy:
             "interval", "95 % interval", [cells.format_interval(i.get("p50_ci"), decimals) for i in latencies]
         ),
         make_column("p90", "p90 ms", [cells.format_number(i.get("p90"), decimals) for i in latencies]),
+        *(make_column(*told) for told in scenario_columns(rows)),
         _speedup_column(rows, best),
         make_column(
             "peak", "peak MiB", [cells.format_number(_look(row, "memory_mb", "peak"), 1) for row in rows]
@@ -149,6 +162,8 @@ def make_column(
 
 
 def _tell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "all" if name == "threads" and value is None else cells.clean_text(value)
 
 
@@ -167,7 +182,7 @@ def _speedup_column(rows: Sequence[Row | None], best: Best) -> Column:
     held = tuple(
         Cell(
             cells.format_speedup(_look(row, "speedup")),
-            row is not None and _is_best(best, ("speedup", row["device"], row["model"]), row["speedup"]),
+            row is not None and _is_best(best, _speedup_key(row), row["speedup"]),
         )
         for row in rows
     )
@@ -180,7 +195,7 @@ def _energy_column(rows: Sequence[Row | None]) -> Column:
     return make_column("energy", "energy mJ", [cells.format_number(energy, decimals) for energy in energies])
 
 
-def _is_best(best: Best, key: tuple[str, ...], value: float | None) -> bool:
+def _is_best(best: Best, key: tuple[Any, ...], value: float | None) -> bool:
     return value is not None and best.get(key) == value
 
 

@@ -8,11 +8,11 @@ from host.report.cells import clean_text
 
 MEANINGS = {
     "throttled": "the board slowed itself down for heat or power while measuring",
-    "frequency-dropped": "a clock was lower after measuring than before",
+    "frequency-dropped": "the clock fell by more than 10 % below what it was when measuring began",
     "drift": "the last quarter of the samples is more than 3 % slower than the first",
     "unsteady": "warm-up ended at its time limit before the latency was steady",
     "busy": "other processes took CPU time while measuring",
-    "hot-start": "the board was hot before measuring began",
+    "hot-start": "a round began more than 10 °C above the board's idle temperature",
     "fallback": "not every part of the model ran on the provider that was asked for",
     "emulated": "an emulated device: its figures compare variants, they do not tell a board's speed",
 }

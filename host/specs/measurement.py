@@ -24,7 +24,8 @@ class Power(Record):
 
     `rails` are those that were summed. `energy_net_mj` is idle-subtracted, and None where the load does not
     stand out of the noise of idle. `sampler_effect` is by what share reading the sensor slowed inferences,
-    None where nothing was read beside them.
+    None where nothing was read beside them; `sampler` is `own core` or `shared core`, where it was read, and
+    `rate_hz` how often. `note` says why a source has no figures.
     """
 
     source: str | None = None
@@ -34,10 +35,56 @@ class Power(Record):
     energy_mj: float | None = None
     energy_net_mj: float | None = None
     sampler_effect: float | None = None
+    sampler: str | None = None
+    rate_hz: float | None = None
+    note: str | None = None
+
+
+class Paced(Record):
+    """Inferences at a given rate, as a camera gives them: of those `due`, some were `done`, and others were
+    `dropped` because a newer one waited. `missed` of the done ones were complete after their deadline;
+    `miss_rate` counts the dropped ones too. `wakeup_ms` is how late a sleeping process was woken (median).
+    """
+
+    rate_hz: float
+    deadline_ms: float
+    due: int
+    done: int
+    dropped: int
+    missed: int
+    miss_rate: float
+    wakeup_ms: float | None
+    throughput_ips: float
+
+
+class Piece(Record):
+    """One minute of a sustained loop: its highest temperature, and the lowest clock of the fastest core."""
+
+    minute: int
+    seconds: float
+    inferences: int
+    throughput_ips: float
+    p50_ms: float | None
+    temperature_c: float | None
+    freq_mhz: float | None
+
+
+class Sustained(Record):
+    """One long loop; `ratio` is the throughput of its last minute over that of its first."""
+
+    duration_s: float
+    minutes: tuple[Piece, ...]
+    first_ips: float
+    last_ips: float
+    ratio: float
+    throughput_ips: float
 
 
 class Failure(Record):
-    """Why there are no figures: one of the kinds of `device_agent.protocol` or `unfit`, and what is known."""
+    """Why there are no figures: one of the kinds of `device_agent.protocol`, `unfit` or `convert`, and more.
+
+    `convert`: the host could not bring the variant into the form that its runtime opens.
+    """
 
     kind: str
     message: str
@@ -49,7 +96,8 @@ class Measurement(Record):
     `unfit` is the status of a task that no board spent time on, because the host found its variant to be
     less accurate than the profile asks for; `error` says so. `nodes` counts the nodes of the graph by the
     provider that ran them. `build_s` is how long an engine was built on the board, None where none was.
-    `compute_ms` is the median time of an accelerator without transfers; latency has them.
+    `compute_ms` is the median time of an accelerator without transfers; latency has them. `scenario` is None
+    where no board was asked.
     """
 
     run: str
@@ -76,6 +124,7 @@ class Measurement(Record):
     gzip_bytes: int | None = None
     packed_bytes: int | None = None
     accuracy_host: float | None
+    scenario: str | None = None
     accuracy_device: float | None = None
     agreement: float | None = None
     max_abs_diff: float | None = None
@@ -88,6 +137,8 @@ class Measurement(Record):
     first_inference_ms: float | None = None
     memory_mb: Memory = Memory()
     power: Power = Power()
+    paced: Paced | None = None
+    sustained: Sustained | None = None
     environment: dict[str, JsonValue] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
     status: Literal["ok", "failed", "unfit"]

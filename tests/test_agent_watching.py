@@ -1,0 +1,121 @@
+"""What is seen of a board while a worker measures, and when it is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from device_agent import watching
+from device_agent.environment import usable_cores
+from device_agent.sensors.load import Memory
+from device_agent.summary import join_during
+from device_agent.watching import Look, Starving, Watch, describe_shortage, summarize_looks
+
+
+class Sensors:
+    """A tree with a clock for each core of this machine, a thermal zone and a Raspberry Pi's firmware."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.show(1500.0, 45.0, 0)
+
+    def show(self, fastest_mhz: float, temperature_c: float, bits: int) -> None:
+        for number, core in enumerate(usable_cores()):
+            mhz = 600.0 if number else fastest_mhz
+            self._write(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq", f"{mhz * 1000:.0f}")
+        self._write("sys/class/thermal/thermal_zone0/type", "cpu-thermal")
+        self._write("sys/class/thermal/thermal_zone0/temp", f"{temperature_c * 1000:.0f}")
+        self._write("sys/devices/platform/soc/soc:firmware/get_throttled", f"{bits:x}")
+
+    def _write(self, path: str, text: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(".part")  # whoever reads meanwhile finds the old or the new value
+        part.write_text(text + "\n")
+        part.rename(file)
+
+
+def test_a_watch_sees_the_extremes_of_a_window_only(tmp_path: Path) -> None:
+    sensors, now = Sensors(tmp_path), [0.0]
+    watch = Watch(str(tmp_path), clock=lambda: now[0])
+    watch.begin()
+    for at, mhz, degrees, bits in (
+        (0.0, 600.0, 40.0, 0),
+        (0.5, 1450.0, 45.0, 0),
+        (1.0, 1500.0, 50.0, 0x2),
+        (1.5, 900.0, 55.0, 0x4),
+        (2.0, 1500.0, 60.0, 0),
+        (2.5, 700.0, 90.0, 0x8),
+    ):
+        now[0] = at
+        sensors.show(mhz, degrees, bits)
+        watch.look()
+    assert watch.describe(0.8, 2.2) == {
+        "samples": 3,
+        "warm_mhz": 1450.0,
+        "first_mhz": 1500.0,
+        "lowest_mhz": 900.0,
+        "highest_mhz": 1500.0,
+        "temperature_c_max": 60.0,
+        "throttle_bits": 0x6,
+    }
+    assert watch.describe(2.2, 3.0)["lowest_mhz"] == 700.0  # the next piece of a long loop
+    watch.begin()
+    assert watch.describe(0.0, 9.0)["samples"] == 0
+
+
+def test_a_board_that_tells_nothing_is_seen_as_nothing(tmp_path: Path) -> None:
+    watch = Watch(str(tmp_path))
+    watch.look()
+    seen = watch.describe(0.0, 1e12)
+    assert seen.pop("samples") == 1
+    assert set(seen.values()) == {None}
+
+
+def test_looking_takes_no_more_than_its_share_of_a_core(tmp_path: Path) -> None:
+    cost = iter((0.0, 0.0001, 10.0, 10.004))
+    watch = Watch(str(tmp_path), clock=lambda: 100.0, cost=lambda: next(cost))
+    watch.look()
+    assert watch.next_s == 100.5
+    watch.look()  # a sensor that takes 4 ms of the processor's time
+    assert watch.next_s == pytest.approx(102.0)
+
+
+def test_no_look_within_a_window_is_told_as_none() -> None:
+    seen = summarize_looks([Look(1.0, 1500.0, 50.0, 0)], 2.0, 3.0)
+    assert (seen["samples"], seen["warm_mhz"], seen["lowest_mhz"]) == (0, 1500.0, None)
+
+
+def test_rounds_are_joined_to_their_extremes() -> None:
+    one = summarize_looks([Look(0.0, 1500.0, 50.0, 1)], 0.0, 1.0)
+    other = summarize_looks([Look(0.0, 1400.0, 60.0, 4)], 0.0, 1.0)
+    assert join_during([one, None, other]) == {
+        "samples": 2,
+        "lowest_mhz": 1400.0,
+        "highest_mhz": 1500.0,
+        "temperature_c_max": 60.0,
+        "throttle_bits": 5,
+    }
+    assert join_during([None])["lowest_mhz"] is None
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "floor"),
+    [(900.0, 63.0, "64"), (4000.0, 199.0, "200"), (64000.0, 255.0, "256")],
+)
+def test_a_board_keeps_a_part_of_its_memory_for_itself(total: float, available: float, floor: str) -> None:
+    shortage = describe_shortage(Memory(total, available))
+    assert shortage is not None
+    assert f"{available:.0f} of {total:.0f} MiB were left, less than the {floor}" in shortage
+    assert describe_shortage(Memory(total, available + 2)) is None
+
+
+def test_a_kernel_that_does_not_tell_its_memory_starves_nobody() -> None:
+    assert describe_shortage(Memory(1000.0, None)) is None
+
+
+def test_a_look_at_a_starving_board_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "read_memory", lambda _root: Memory(1000.0, 10.0))
+    with pytest.raises(Starving, match="10 of 1000 MiB were left"):
+        Watch(str(tmp_path)).look()
