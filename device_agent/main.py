@@ -1,17 +1,20 @@
 """The agent's command line: every command answers JSON on standard output and ends with an exit code."""
 
-import argparse
 import json
 import os
 import platform
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from device_agent import protocol
 from device_agent.faults import AgentFault, describe_os_error
 from device_agent.work_folder import WorkFolder
 
+if TYPE_CHECKING:
+    import argparse
+
 Answer = Dict[str, Any]
+Command = Callable[[WorkFolder, Any], int]
 
 _PARSE = "parse"  # the one command that needs no work folder, so no --work stands before it
 
@@ -35,8 +38,10 @@ def main(words: Optional[List[str]] = None) -> int:
         return fault.exit_code
 
 
-def build_parser(needs_work: bool = True) -> argparse.ArgumentParser:
+def build_parser(needs_work: bool = True) -> "argparse.ArgumentParser":
     """The commands and their arguments; `command` is the function that does the work."""
+    import argparse
+
     from device_agent.parsing import KINDS
 
     version = "boardbench agent {}, schema {}, Python {}"
@@ -51,16 +56,15 @@ def build_parser(needs_work: bool = True) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
 
-    def add(name: str, command: Callable[[WorkFolder, Any], int], help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, help_text: str) -> "argparse.ArgumentParser":
         added = commands.add_parser(name, help=help_text)
         added.set_defaults(command=command)
         return added
 
-    for name, command in (("probe", _probe), ("runtimes", _runtimes)):
-        added = add(
-            name, command, "facts about the board" if name == "probe" else "runtimes that can be imported"
-        )
-        added.add_argument("--layer", metavar="SHA256")
+    add("probe", _probe, "facts about the board").add_argument("--layer", metavar="SHA256")
+    added = add("runtime", _runtime, "facts about a runtime, if it can be imported")
+    added.add_argument("name")
+    added.add_argument("--layer", metavar="SHA256")
     add("inventory", _inventory, "which blobs and layers are here, asked on standard input")
     add("receive", _receive, "take blobs from standard input")
     add("unpack", _unpack, "turn a layer's archive into its folder").add_argument("sha256")
@@ -74,6 +78,9 @@ def build_parser(needs_work: bool = True) -> argparse.ArgumentParser:
     added.add_argument("run")
     added.add_argument("--after", type=int, default=0, metavar="SEQ")
     add("stop", _stop, "end a run").add_argument("run")
+    add("profile", _profile, "time by operator of one model, asked on standard input")
+    added = add("profile-here", _profile_here, "what `profile` does in a process of its own")
+    added.add_argument("answer", metavar="FILE")
     add("status", _status, "who measures now")
     added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
     added.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
@@ -97,6 +104,17 @@ def _read_stdin() -> bytes:
     return content
 
 
+def _read_question() -> Dict[str, Any]:
+    """The JSON object on standard input."""
+    try:
+        asked = json.loads(_read_stdin().decode())
+    except ValueError as error:
+        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON: {}".format(error)) from error
+    if not isinstance(asked, dict):
+        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON object")
+    return asked
+
+
 def _serve(work: str, reply_descriptor: str) -> int:
     from device_agent.worker import serve
 
@@ -110,22 +128,16 @@ def _probe(folder: WorkFolder, arguments: Any) -> int:
     return _say(probe_board(folder, arguments.layer, find_root()))
 
 
-def _runtimes(folder: WorkFolder, arguments: Any) -> int:
-    from device_agent.probe import describe_runtimes
+def _runtime(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.probe import describe_one
 
-    return _say(describe_runtimes(folder, arguments.layer))
+    return _say(describe_one(folder, arguments.layer, arguments.name))
 
 
 def _inventory(folder: WorkFolder, _: Any) -> int:
     from device_agent.store import take_inventory
 
-    try:
-        asked = json.loads(_read_stdin().decode())
-    except ValueError as error:
-        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON: {}".format(error)) from error
-    if not isinstance(asked, dict):
-        raise AgentFault(protocol.ERROR_OTHER, "the question is no JSON object")
-    return _say(take_inventory(folder, asked))
+    return _say(take_inventory(folder, _read_question()))
 
 
 def _receive(folder: WorkFolder, _: Any) -> int:
@@ -175,6 +187,18 @@ def _stop(folder: WorkFolder, arguments: Any) -> int:
     from device_agent.follow import stop_run
 
     return _say(stop_run(folder, arguments.run))
+
+
+def _profile(folder: WorkFolder, _: Any) -> int:
+    from device_agent.profiling import profile
+
+    return _say(profile(folder, _read_question()))
+
+
+def _profile_here(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.profiling import profile_here
+
+    return profile_here(folder, _read_question(), arguments.answer)
 
 
 def _status(folder: WorkFolder, _: Any) -> int:

@@ -13,6 +13,7 @@ A run on the board, below the work folder of the device:
     runs/<run>/worker-<task>.log  what a worker printed
     runs/<run>/agent.log        what the run itself printed: empty unless something went wrong
     runs/<run>/notify.sock      pokes followers when a line was added
+    board.json                  what is known of the board from one run to the next: how cool it idles
     lock                        held (flock) by the run that measures; its text says who and since when
 
 The journal is JSON Lines. Every line has `seq` (from 1, without gaps), `event`, `wall` (seconds since
@@ -21,8 +22,10 @@ the epoch) and `mono` (seconds of the board's monotonic clock):
     run-started   run, schema, agent, python, environment
     task-opened   task, block, provider, threads, runtime_version, inputs, load_ms, first_inference_ms,
                   memory_mb, environment; tasks of one block are interleaved (memory decides how many)
-    progress      task, phase (opening, memory, warming, round, power, evaluating), round
-    round         task, round, count, samples_ns (base64 of zlib of little-endian uint64), warmup, environment
+    progress      task, phase (opening, memory, cooling, warming, round, sustaining, power, evaluating), round
+    round         task, round, count, samples_ns (base64 of zlib of little-endian uint64), warmup,
+                  environment; of the paced scenario also paced (due, missed, wakeup_ms), of the sustained one
+                  inferences and sum_s, since only a part of the samples is kept
     result        task, status (ok, failed), and on success the measurement, else error
     run-ended     reason (completed, stopped, failed), ok, failed, error
 
@@ -58,6 +61,13 @@ FAILED_MEMORY = "memory"  # the worker was killed for memory
 FAILED_HANG = "hang"  # the worker gave no sign of life within its timeout
 FAILED_INFER = "infer"  # an inference raised
 FAILED_MISSING = "missing"  # a runtime or provider is not on the board
+
+# How inferences follow each other: `scenario` of a job's protocol.
+SINGLE_STREAM = "single-stream"  # back to back
+OFFLINE = "offline"  # back to back too: the throughput counts, not the latency
+PACED = "paced"  # at a given rate, as a camera gives it
+SUSTAINED = "sustained"  # back to back in one long loop, whose pieces are the rounds
+SCENARIOS = (SINGLE_STREAM, OFFLINE, PACED, SUSTAINED)
 
 EVENT_RUN_STARTED = "run-started"
 EVENT_TASK_OPENED = "task-opened"

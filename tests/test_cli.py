@@ -79,7 +79,7 @@ def test_no_line_of_a_help_is_cut(group: list[str], capsys: Captured) -> None:
     ("words", "offer"),
     [
         (["sweep", "--profile", "tinny"], "Did you mean tiny?"),
-        (["profiles", "show", "x86-emulate"], "Did you mean x86-emulated?"),
+        (["profiles", "show", "x86-emulate"], "Did you mean x86-emulated or"),
         (["models", "show", "mobilenet_v2-digit"], "Did you mean mobilenet_v2-digits"),
         (["devices", "show", "pi4"], "bench devices"),
         (["deploy", "--device", "pi4"], "bench devices"),

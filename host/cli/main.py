@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from host.cli import analyze, devices, doctor, models, profiles, results, sweep, workspaces
+from host.cli import analyze, devices, doctor, models, profile, profiles, results, sweep, workspaces
 from host.errors import BenchError
 
 PLACE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -40,6 +40,7 @@ for command in (
     sweep.run,
     results.results,
     analyze.analyze,
+    profile.profile,
 ):
     bench.add_command(command)
 
