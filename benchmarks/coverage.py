@@ -21,7 +21,7 @@ TRIALS = 3000
 QUICK_TRIALS = 200
 LOWEST, HIGHEST = 0.93, 0.97
 MEDIAN_NS = 1e7
-TICK_NS = 1e5
+TICK_NS = 1e4
 SPREADS = {"log-normal": 0.05, "skewed": 0.5, "coarse clock": 0.05}
 PROTOCOLS = ((3, 64), (3, 500), (5, 200), (5, 1000), (9, 112))
 """Rounds and samples in each: the presets' least, and what faster models give them."""

@@ -15,7 +15,7 @@ from host.fleet.deploying import deploy
 from host.fleet.operator_pieces import Piece, PieceQuestion, ask_piece
 from host.fleet.registry import load_devices
 from host.measuring import name_holder
-from host.operator_times import Profiled, assemble
+from host.operators.times import Profiled, assemble
 from host.plan import Plan, plan_file, plan_task
 from host.preparing import build_artifacts, plan_profile
 from host.progress import Progress

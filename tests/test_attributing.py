@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 
 from device_agent.onnx_graph import read_nodes
-from host.attributing import RanNode, attribute
 from host.compress.onnx_nodes import read_model_graph
 from host.compress.quantization import quantize_file
 from host.compress.stripping import serialize_model
-from host.layering import ELSEWHERE, Layer, Traced, arrange_layers
-from host.model_graph import ModelGraph, ModelNode, name_layer
+from host.operators.attributing import RanNode, attribute
+from host.operators.layering import ELSEWHERE, Layer, Traced, arrange_layers
+from host.operators.model_graph import ModelGraph, ModelNode, name_layer
 from host.specs.variant import Quantize
 from tests.made_onnx import make_convolution
 from tests.made_quantized import make_network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from host.explaining import explain
+from host.operators.explaining import explain
 from host.specs.operators import (
     Finding,
     LayerCost,

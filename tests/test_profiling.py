@@ -11,7 +11,7 @@ from host.compress.onnx_files import read_onnx
 from host.errors import MeasurementsFailed, UsageError
 from host.fleet.operator_pieces import Piece
 from host.fleet.registry import save_device
-from host.operator_times import list_ran
+from host.operators.times import list_ran
 from host.plan import plan_file
 from host.profiling import name_profiled, profile_files
 from host.progress import Silent

@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from host.explaining import explain
+from host.operators.explaining import explain
 from host.report.operators import MOST_LAYERS, print_report
 from host.specs.operators import OperatorReport
 from tests.test_explaining import cost, operator, report, row, span, variant

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from host.compress.onnx_files import load_onnx
-from host.model_graph import ModelGraph, ModelNode
+from host.operators.model_graph import ModelGraph, ModelNode
 
 
 def read_model_graph(path: Path) -> ModelGraph:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from host.attributing import Attribution
-from host.model_graph import INTEGER, ModelGraph, name_layer
+from host.operators.attributing import Attribution
+from host.operators.model_graph import INTEGER, ModelGraph, name_layer
 
 ELSEWHERE = "(not attributed)"
 """The row of nodes that neither their names nor their tensors lead back to the file."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from host.attributing import LAYOUT
-from host.model_graph import DEQUANTIZE, QUANTIZE
+from host.operators.attributing import LAYOUT
+from host.operators.model_graph import DEQUANTIZE, QUANTIZE
 from host.specs.operators import (
     LEAST_OTHERS,
     Finding,

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from host.attributing import Attribution, RanNode, attribute
-from host.explaining import explain
 from host.fleet.boards import Board
 from host.fleet.operator_pieces import Piece, Shape, ToldEdges, ToldNode
-from host.layering import Layer, Traced, arrange_layers
-from host.model_graph import ModelGraph
+from host.operators.attributing import Attribution, RanNode, attribute
+from host.operators.explaining import explain
+from host.operators.layering import Layer, Traced, arrange_layers
+from host.operators.model_graph import ModelGraph
 from host.specs.artifact import Artifact
 from host.specs.operators import LayerCost, LayerRow, OperatorReport, OperatorTime, Span, VariantTimes
 from host.specs.profile import RuntimeSettings

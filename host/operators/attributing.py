@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from host.model_graph import CARRIERS, DEQUANTIZE, QUANTIZE, ModelGraph
+from host.operators.model_graph import CARRIERS, DEQUANTIZE, QUANTIZE, ModelGraph
 from host.specs.operators import Role
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "Transpose"})
