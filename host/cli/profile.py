@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from host.cli.options import current_workspace, device_option, format_option, print_json, profile_option
-
-if TYPE_CHECKING:
-    from host.specs.profile import RuntimeSettings
+from host.cli.runtimes import runtime_options, settle_runtime
 
 
 @click.command()
@@ -25,9 +22,7 @@ if TYPE_CHECKING:
 )
 @device_option()
 @click.option("--runtime", default="onnxruntime", show_default=True, metavar="R")
-@click.option("--provider", metavar="P", help="Default: the runtime's own on the CPU.")
-@click.option("--threads", type=click.IntRange(1), help="Default: every core that the agent may use.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@runtime_options
 @click.option(
     "--shape", "shapes", metavar="INPUT=1,3,224,224", multiple=True, help="Extents that the file leaves open."
 )
@@ -44,7 +39,7 @@ def profile(
     shapes: tuple[str, ...],
     output: str,
 ) -> None:
-    """Show where the time of an inference goes, by operator and by layer.
+    """Show by operator and by layer where the time of an inference goes.
 
     Of one or two ONNX files, or of one or two variants of a profile (they are built if need be). Of two, what
     changed and why: `bench profile --profile x86-emulated --variant dense --variant int8`.
@@ -91,21 +86,3 @@ def check_question(
         raise UsageError(missing, "A file is profiled so: bench profile MODEL.onnx --device D")
     if profile_name is not None and shapes:
         raise UsageError("--shape is for ONNX files", "A profile's recipe says the shape.")
-
-
-def settle_runtime(name: str, provider: str | None, threads: int | None, batch: int) -> RuntimeSettings:
-    """The settings, checked as those of a profile are. Raises UsageError."""
-    from pydantic import ValidationError
-
-    from host.errors import UsageError
-    from host.specs.profile import RuntimeSettings
-
-    told = {"name": name, "provider": provider, "threads": threads, "batch": batch}
-    try:
-        given = {key: value for key, value in told.items() if value is not None}
-        return RuntimeSettings.model_validate(given)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        option = {"name": "runtime"}.get(str(fault["loc"][0]), str(fault["loc"][0]))
-        said = fault["msg"].removeprefix("Value error, ")
-        raise UsageError(f"--{option}: {said}", "`bench profile --help`") from error

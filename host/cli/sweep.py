@@ -19,6 +19,7 @@ from host.cli.options import (
     profile_option,
     variant_option,
 )
+from host.cli.runtimes import runtime_options, settle_runtime
 from host.cli.scenarios import NAMES, choose_scenario, scenario_options
 
 if TYPE_CHECKING:
@@ -248,7 +249,16 @@ def show_deployed(done: Sequence[Deployed]) -> None:
 @click.option(
     "--shape", "shapes", metavar="INPUT=1,3,224,224", multiple=True, help="Extents that the file leaves open."
 )
-@click.option("--threads", type=click.IntRange(1), help="Default: every core that the agent may use.")
+@click.option(
+    "--runtime",
+    "names",
+    metavar="R",
+    multiple=True,
+    default=["onnxruntime"],
+    show_default=True,
+    help="onnxruntime, openvino, ncnn or tensorrt; repeat to compare.",
+)
+@runtime_options
 @click.option("--measure", type=click.Choice(PRESETS), default="standard", show_default=True)
 @scenario_options
 @format_option()
@@ -257,7 +267,10 @@ def run(
     model: Path,
     device_names: tuple[str, ...],
     shapes: tuple[str, ...],
+    names: tuple[str, ...],
+    provider: str | None,
     threads: int | None,
+    batch: int,
     measure: str,
     offline: bool,
     paced: float | None,
@@ -268,15 +281,14 @@ def run(
     """Measure one ONNX file as it is."""
     from host import sweep as flow
     from host.specs.measure import Measure
-    from host.specs.profile import RuntimeSettings
 
     settled = parse_shapes(shapes)
-    settings = RuntimeSettings(threads=threads)
+    settings = [settle_runtime(name, provider, threads, batch) for name in dict.fromkeys(names)]
     plain = Measure.model_validate({"preset": measure})
     protocol = choose_scenario(plain, offline=offline, paced=paced, sustained=sustained)
     with open_ledger(ledger_url) as ledger:
         with open_place(ledger) as place:
-            outcome = flow.run_file(model, settled, device_names, [settings], protocol, place)
+            outcome = flow.run_file(model, settled, device_names, settings, protocol, place)
         show_outcome(outcome, ledger, output)
     judge_outcome(outcome)
 
