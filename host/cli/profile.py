@@ -39,7 +39,7 @@ def profile(
     shapes: tuple[str, ...],
     output: str,
 ) -> None:
-    """Show by operator and by layer where the time of an inference goes.
+    """Show where inference time goes, by operator and by layer.
 
     Of one or two ONNX files, or of one or two variants of a profile (they are built if need be). Of two, what
     changed and why: `bench profile --profile x86-emulated --variant dense --variant int8`.
