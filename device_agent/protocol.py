@@ -6,8 +6,11 @@ History of SCHEMA:
 A run on the board, below the work folder of the device:
 
     agents/<sha256>.pyz         the agent
+    agents/<sha256>.files/      the same as a folder with its bytecode, from which a run starts its workers
     blobs/<sha256>              models, evaluation sets, reference outputs, layers as they were sent
     layers/<sha256>/            an unpacked layer: a folder for sys.path
+    engines/                    what runtimes built from models on this board
+    profiling/                  scratch of the command `profile`, removed after each piece
     runs/<run>/job.json         what to measure, written by the host
     runs/<run>/journal.jsonl    what happened, appended by the agent; the host reads nothing else
     runs/<run>/worker-<task>.log  what a worker printed
