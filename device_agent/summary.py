@@ -13,6 +13,7 @@ from device_agent.validity import find_flags
 Fields = Dict[str, Any]
 
 
+_ON_GPU = ("GPU", "CUDA", "Tensorrt")
 _OF_OPENING = ("threads", "runtime_version", "build_s", "load_ms", "first_inference_ms")
 _OF_END = ("provider", "nodes", "settings", "compute_ms", "accuracy", "agreement", "max_abs_diff")
 
@@ -39,6 +40,7 @@ def summarize_task(journal: str, opened: Opened, found: Fields, rules: Fields) -
         is_fallback=found["is_fallback"],
         # A camera's pace or an accelerator's work lets the processor rest between inferences.
         is_resting=rules.get("scenario") == protocol.PACED or told["threads"] is None,
+        uses_gpu=any(word in found["provider"] for word in _ON_GPU),
     )
     measurement = {key: told[key] for key in _OF_OPENING}
     measurement.update({key: found[key] for key in _OF_END})
@@ -67,6 +69,7 @@ def join_during(looks: Sequence[Optional[Fields]]) -> Fields:
         "samples": sum(one["samples"] for one in told),
         "lowest_mhz": pick("lowest_mhz", min),
         "highest_mhz": pick("highest_mhz", max),
+        "gpu_mhz": pick("gpu_mhz", min),
         "temperature_c_max": pick("temperature_c_max", max),
         "throttle_bits": pick("throttle_bits", lambda bits: functools.reduce(operator.or_, bits)),
     }

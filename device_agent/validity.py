@@ -52,6 +52,12 @@ def has_frequency_dropped(environments: Sequence[Round], is_resting: bool = Fals
     return _fell(start, seen) or _fell(_fastest(environments[0]["before"], "measured_mhz"), measured)
 
 
+def has_gpu_dropped(environments: Sequence[Round]) -> bool:
+    """The GPU ran some round more than 10 % below its clock in the first."""
+    seen = [(one.get("during") or {}).get("gpu_mhz") for one in environments]
+    return _fell(seen[0] if seen else None, seen)
+
+
 def _fell(start: Optional[float], seen: Sequence[Optional[float]]) -> bool:
     return start is not None and any(clock is not None and clock < DROP * start for clock in seen)
 
@@ -127,6 +133,7 @@ def find_flags(
     is_steady: bool,
     is_fallback: bool,
     is_resting: bool = False,
+    uses_gpu: bool = False,
 ) -> List[str]:
     """The flags of one task. `environments` holds `rest`, `before`, `during` and `after` of every round; an
     agent that did not look in between left the first and the third out."""
@@ -134,7 +141,8 @@ def find_flags(
     found = {
         "throttled": any(is_throttled(one["before"], one["after"], one.get("during")) for one in environments)
         or is_throttled(start, ends[-1]),
-        "frequency-dropped": has_frequency_dropped(environments, is_resting),
+        "frequency-dropped": has_frequency_dropped(environments, is_resting)
+        or (uses_gpu and has_gpu_dropped(environments)),
         "drift": has_drifted(rounds),
         "unsteady": not is_steady,
         "busy": is_busy([end.get("cpu_busy") for end in ends]),

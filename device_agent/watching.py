@@ -5,8 +5,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from device_agent.environment import usable_cores
 from device_agent.sensors.cpufreq import read_frequencies
+from device_agent.sensors.devfreq import read_gpu_clock
 from device_agent.sensors.load import Memory, read_memory
 from device_agent.sensors.thermal import read_temperature, read_throttling
+from device_agent.validity import median
 
 PERIOD_S = 0.5
 MOST_SHARE = 0.002
@@ -27,6 +29,7 @@ class Look(NamedTuple):
     fastest_mhz: Optional[float]
     temperature_c: Optional[float]
     throttle_bits: Optional[int]
+    gpu_mhz: Optional[float] = None
 
 
 class Watch:
@@ -58,10 +61,16 @@ class Watch:
         """Take one look. Raises Starving where too little memory is left."""
         before = self._cost()
         throttling = read_throttling(self._root)
-        clocks = read_frequencies(self._root, self._cores)
+        clocks, gpu = read_frequencies(self._root, self._cores), read_gpu_clock(self._root)
         now = self._clock()
         self._looks.append(
-            Look(now, max(clocks) if clocks else None, read_temperature(self._root), throttling.bits)
+            Look(
+                at_s=now,
+                fastest_mhz=max(clocks) if clocks else None,
+                temperature_c=read_temperature(self._root),
+                throttle_bits=throttling.bits,
+                gpu_mhz=None if gpu is None else gpu.current_mhz,
+            )
         )
         shortage = describe_shortage(read_memory("/"))
         self.next_s = now + max(PERIOD_S, (self._cost() - before) / MOST_SHARE)
@@ -78,12 +87,14 @@ class Watch:
 def summarize_looks(looks: List[Look], began_s: float, ended_s: float) -> Dict[str, Any]:
     """The extremes within a window, and the clock at its start and just before it, under the warm-up's load.
 
-    Clocks are those of the fastest core: cores that a model does not use clock down on their own.
+    Clocks are those of the fastest core: cores that a model does not use clock down on their own. A GPU rests
+    between two inferences, so of its clock it is the median.
     """
     inside = [one for one in looks if began_s <= one.at_s <= ended_s]
     warm = [one.fastest_mhz for one in looks if one.at_s < began_s and one.fastest_mhz is not None]
     clocks = [one.fastest_mhz for one in inside if one.fastest_mhz is not None]
     degrees = [one.temperature_c for one in inside if one.temperature_c is not None]
+    gpu = [one.gpu_mhz for one in inside if one.gpu_mhz is not None]
     bits = [one.throttle_bits for one in inside if one.throttle_bits is not None]
     return {
         "samples": len(inside),
@@ -91,6 +102,7 @@ def summarize_looks(looks: List[Look], began_s: float, ended_s: float) -> Dict[s
         "first_mhz": clocks[0] if clocks else None,
         "lowest_mhz": min(clocks) if clocks else None,
         "highest_mhz": max(clocks) if clocks else None,
+        "gpu_mhz": median(gpu) if gpu else None,
         "temperature_c_max": max(degrees) if degrees else None,
         "throttle_bits": _join_bits(bits) if bits else None,
     }

@@ -98,6 +98,18 @@ def test_a_core_that_rests_is_no_drop() -> None:
     assert not has_frequency_dropped([{"before": state(freq_mhz=[1500.0, 1500.0]), "after": end}])
 
 
+@pytest.mark.parametrize(
+    ("clocks", "fell"),
+    [((900.0, 820.0), False), ((900.0, 800.0), True), ((None, 800.0), False), ((900.0, None), False)],
+)
+def test_a_gpu_that_computes_may_not_clock_down(clocks: tuple[float | None, ...], fell: bool) -> None:
+    environments = [{"before": {}, "during": {"gpu_mhz": clock}, "after": {}} for clock in clocks]
+    rounds = [[10, 10, 10, 10]] * len(clocks)
+    for uses_gpu in (True, False):
+        flags = find_flags(rounds, environments, True, False, uses_gpu=uses_gpu)
+        assert ("frequency-dropped" in flags) == (fell and uses_gpu)
+
+
 def test_no_clocks_are_no_drop() -> None:
     assert not has_frequency_dropped([{"before": state(), "after": state()}])
     assert not has_frequency_dropped([{"before": state(freq_mhz=[1500.0]), "after": state()}])

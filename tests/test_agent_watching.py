@@ -57,12 +57,23 @@ def test_a_watch_sees_the_extremes_of_a_window_only(tmp_path: Path) -> None:
         "first_mhz": 1500.0,
         "lowest_mhz": 900.0,
         "highest_mhz": 1500.0,
+        "gpu_mhz": None,
         "temperature_c_max": 60.0,
         "throttle_bits": 0x6,
     }
     assert watch.describe(2.2, 3.0)["lowest_mhz"] == 700.0  # the next piece of a long loop
     watch.begin()
     assert watch.describe(0.0, 9.0)["samples"] == 0
+
+
+def test_the_clock_of_a_gpu_is_that_of_most_looks(tmp_path: Path) -> None:
+    clock = tmp_path / "sys/class/devfreq/17000000.gpu/cur_freq"
+    clock.parent.mkdir(parents=True)
+    watch = Watch(str(tmp_path))
+    for hertz in (306000000, 918000000, 918000000):
+        clock.write_text(f"{hertz}\n")
+        watch.look()
+    assert watch.describe(0.0, float("inf"))["gpu_mhz"] == 918.0
 
 
 def test_a_board_that_tells_nothing_is_seen_as_nothing(tmp_path: Path) -> None:
@@ -88,12 +99,13 @@ def test_no_look_within_a_window_is_told_as_none() -> None:
 
 
 def test_rounds_are_joined_to_their_extremes() -> None:
-    one = summarize_looks([Look(0.0, 1500.0, 50.0, 1)], 0.0, 1.0)
-    other = summarize_looks([Look(0.0, 1400.0, 60.0, 4)], 0.0, 1.0)
+    one = summarize_looks([Look(0.0, 1500.0, 50.0, 1, gpu_mhz=900.0)], 0.0, 1.0)
+    other = summarize_looks([Look(0.0, 1400.0, 60.0, 4, gpu_mhz=700.0)], 0.0, 1.0)
     assert join_during([one, None, other]) == {
         "samples": 2,
         "lowest_mhz": 1400.0,
         "highest_mhz": 1500.0,
+        "gpu_mhz": 700.0,
         "temperature_c_max": 60.0,
         "throttle_bits": 5,
     }
