@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from host.errors import UsageError
 from host.specs.artifact import Artifact
 from host.specs.compatibility import describe_mismatch
 from host.specs.measure import Measure
@@ -166,7 +167,13 @@ def plan_file(
     runtimes: Iterable[RuntimeSettings],
     measure: Measure,
 ) -> Plan:
-    """The plan to measure one ONNX file as it is, on devices named here."""
+    """The plan to measure one ONNX file as it is, on devices named here.
+
+    Raises UsageError for a batch that is not the one that the file, or a shape, fixes.
+    """
+    settings = list(runtimes)
+    for runtime in settings:
+        _check_batch(artifact, runtime.batch)
     file = PlannedFile(
         id=artifact.variant_id,
         path=artifact.blob.path,
@@ -174,7 +181,6 @@ def plan_file(
         opset=artifact.opset,
         shapes=dict(shapes),
     )
-    settings = list(runtimes)
     return Plan(
         profile="",
         measure=measure,
@@ -186,6 +192,15 @@ def plan_file(
             for runtime in settings
         ),
     )
+
+
+def _check_batch(artifact: Artifact, batch: int) -> None:
+    fixed = artifact.fixed_batch
+    if batch != 1 and fixed not in (None, batch):
+        raise UsageError(
+            f"{artifact.blob.path} is measured at batch {fixed}, not {batch}: its first extent is fixed",
+            "Give the batch by --shape where the file leaves it open, and leave --batch out.",
+        )
 
 
 def _plan_variant(recipe: Recipe, variant: Variant, origin: Any) -> PlannedVariant:

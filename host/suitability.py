@@ -57,6 +57,20 @@ def _count(tasks: int) -> str:
     return "1 measurement is" if tasks == 1 else f"{tasks} measurements are"
 
 
+def find_crowded(tasks: Iterable[Task], boards: Mapping[str, Board]) -> list[str]:
+    """A sentence for each board that is asked for more threads than it has cores."""
+    most: dict[str, int] = {}
+    for task in tasks:
+        most[task.device] = max(most.get(task.device, 0), task.runtime.threads or 0)
+    sentences = []
+    for name, threads in most.items():
+        cores = boards[name].facts.cores if name in boards else None
+        if cores is not None and threads > cores:
+            has = "1 core" if cores == 1 else f"{cores} cores"
+            sentences.append(f"{name}: {threads} threads share {has} there; such rows tell no more than that")
+    return sentences
+
+
 def find_misfits(plan: Plan, tasks: Iterable[Task], board: Board) -> dict[str, str]:
     """Task id to what the board lacks to run it, for every task of the board that it cannot run."""
     opsets = {item.id: item.variant.export.opset for item in plan.variants}

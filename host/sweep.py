@@ -27,7 +27,7 @@ from host.specs.artifact import Artifact
 from host.specs.measure import Measure
 from host.specs.measurement import Failure
 from host.specs.profile import Limits, Profile, RuntimeSettings
-from host.suitability import leave_out_optional, split_suitable
+from host.suitability import find_crowded, leave_out_optional, split_suitable
 from host.workspace import Workspace
 
 
@@ -148,6 +148,8 @@ def carry_out(record: RunRecord, place: Place) -> Outcome:
         misfits |= {name: error for name, error in errors.items() if isinstance(error, Unsuitable)}
         hold_unsuitable(misfits, boards or errors.keys() - misfits.keys(), place.progress)
         tasks = keep_suitable(plan, servable, boards, place.progress)
+        for sentence in find_crowded(tasks, boards):
+            place.progress.say(sentence)
         artifacts = build_artifacts(plan, tasks, place.workspace, place.progress, place.jobs)
         fit = set_unfit_aside(record, tasks, boards, artifacts, place)
         ready_tasks = set_unconvertible_aside(record, plan, fit, boards, artifacts, place)

@@ -17,6 +17,7 @@ from tests.tiny_workspace import make_tiny_workspace
         (["--runtime", "abacus"], "--runtime: "),
         (["--runtime", "openvino", "--provider", "CPUExecutionProvider"], "openvino"),
         (["--provider", "CUDA"], "--provider: expected a name such as"),
+        (["--paced", "nan"], "expected a rate in Hz"),
     ],
 )
 def test_a_runtime_that_cannot_be_is_refused(
@@ -34,6 +35,6 @@ def test_a_runtime_that_cannot_be_is_refused(
 
 def test_each_runtime_has_its_own_provider_unless_one_is_named() -> None:
     names = ("onnxruntime", "openvino", "ncnn", "tensorrt")
-    providers = [settle_runtime(name, None, None, 1).provider for name in names]
+    providers = [settle_runtime(name, None, None).provider for name in names]
     assert providers == ["CPUExecutionProvider", "CPU", "CPU", "GPU"]
     assert settle_runtime("onnxruntime", "CUDAExecutionProvider", 2, 4).threads == 2

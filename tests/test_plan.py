@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from host.compress.onnx_files import read_onnx
 from host.errors import UsageError
 from host.plan import (
     Plan,
     digest,
     estimate_device_seconds,
     narrow_plan,
+    plan_file,
     plan_sweep,
     plan_task,
     runtimes_of,
     tell_left_out,
 )
+from host.specs.measure import Measure
 from host.specs.profile import Profile, RuntimeSettings, parse_profile
 from host.specs.recipe import Recipe
+from tests.agent_board import make_model
 
 RECIPE = Recipe.model_validate(
     {
@@ -175,3 +181,15 @@ def test_the_runtimes_of_a_device_are_those_of_its_tasks() -> None:
     made = plan_runtimes([{}], [{"name": ["onnxruntime", "openvino"]}])
     assert [one.name for one in runtimes_of(made.tasks, "a")] == ["onnxruntime", "openvino"]
     assert runtimes_of(made.tasks, "b") == ()
+
+
+@pytest.mark.parametrize("shapes", [{}, {"x": (1, 3, 8, 8)}])
+def test_a_batch_that_a_file_or_a_shape_does_not_have_is_refused(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(make_model(batch="n" if shapes else 1))
+    artifact, measure = read_onnx(file, shapes), Measure()
+    assert len(plan_file(artifact, shapes, ["pi4"], [RuntimeSettings()], measure).tasks) == 1
+    with pytest.raises(UsageError, match="measured at batch 1, not 4"):
+        plan_file(artifact, shapes, ["pi4"], [RuntimeSettings(batch=4)], measure)

@@ -10,7 +10,7 @@ from host.errors import Unsuitable
 from host.fleet.boards import Board
 from host.plan import Plan, plan_sweep
 from host.specs.profile import parse_profile
-from host.suitability import check_suitability, leave_out_optional, split_suitable
+from host.suitability import check_suitability, find_crowded, leave_out_optional, split_suitable
 from tests.test_boards import make_board
 from tests.tiny_plans import make_recipe
 
@@ -78,3 +78,13 @@ def test_each_board_leaves_out_its_own() -> None:
     kept, said = leave_out_optional(plan, plan.tasks, suitable.values())
     assert [task.device for task in kept] == ["pi4", "pi4", "orin", "orin", "orin", "orin"]
     assert [sentence.split(":")[0] for sentence in said] == ["pi4"]
+
+
+def test_more_threads_than_cores_are_told_once_for_each_board() -> None:
+    plan = plan_runtimes({"threads": 2}, {"threads": 64}, devices=("pi4", "pi5"))
+    board = make_board()
+    boards = {"pi4": replace(board, facts=board.facts.model_copy(update={"cores": 4}))}
+    assert find_crowded(plan.tasks, boards) == [
+        "pi4: 64 threads share 4 cores there; such rows tell no more than that"
+    ]
+    assert find_crowded([task for task in plan.tasks if task.runtime.threads == 2], boards) == []

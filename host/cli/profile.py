@@ -23,6 +23,7 @@ from host.cli.runtimes import runtime_options, settle_runtime
 @device_option()
 @click.option("--runtime", default="onnxruntime", show_default=True, metavar="R")
 @runtime_options
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--shape", "shapes", metavar="INPUT=1,3,224,224", multiple=True, help="Extents that the file leaves open."
 )

@@ -14,18 +14,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def runtime_options(command: F) -> F:
-    """`--provider`, `--threads`, `--batch`, as `settle_runtime` takes them."""
+    """`--provider` and `--threads`, as `settle_runtime` takes them."""
     provider = click.option(
         "--provider", metavar="P", help="Default: the runtime's own on the CPU (tensorrt: on the GPU)."
     )
     threads = click.option(
         "--threads", type=click.IntRange(1), help="Default: every core that the agent may use."
     )
-    batch = click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-    return provider(threads(batch(command)))
+    return provider(threads(command))
 
 
-def settle_runtime(name: str, provider: str | None, threads: int | None, batch: int) -> RuntimeSettings:
+def settle_runtime(name: str, provider: str | None, threads: int | None, batch: int = 1) -> RuntimeSettings:
     """The settings, checked as those of a profile are. Raises UsageError."""
     from pydantic import ValidationError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +32,13 @@ def read_sustained(_context: click.Context, _parameter: click.Parameter, given: 
     return seconds
 
 
+def read_rate(_context: click.Context, _parameter: click.Parameter, given: float | None) -> float | None:
+    """A callback: the rate of `--paced`; what is no number passes every range."""
+    if given is not None and not math.isfinite(given):
+        raise click.BadParameter(f"{given}: expected a rate in Hz, such as 30.")
+    return given
+
+
 def scenario_options(command: F) -> F:
     """`--offline`, `--paced`, `--sustained`, as `choose_scenario` takes them."""
     offline = click.option("--offline", is_flag=True, help="Batches back to back; throughput is what counts.")
@@ -38,6 +46,7 @@ def scenario_options(command: F) -> F:
         "--paced",
         metavar="HZ",
         type=click.FloatRange(0.001, 1e5),
+        callback=read_rate,
         help="Inferences at this rate, as a camera gives them; missed deadlines are counted.",
     )
     sustained = click.option(

@@ -270,7 +270,6 @@ def run(
     names: tuple[str, ...],
     provider: str | None,
     threads: int | None,
-    batch: int,
     measure: str,
     offline: bool,
     paced: float | None,
@@ -283,7 +282,7 @@ def run(
     from host.specs.measure import Measure
 
     settled = parse_shapes(shapes)
-    settings = [settle_runtime(name, provider, threads, batch) for name in dict.fromkeys(names)]
+    settings = [settle_runtime(name, provider, threads) for name in dict.fromkeys(names)]
     plain = Measure.model_validate({"preset": measure})
     protocol = choose_scenario(plain, offline=offline, paced=paced, sustained=sustained)
     with open_ledger(ledger_url) as ledger:
