@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Optional
 from device_agent.work_folder import write_file
 
 NEAR_C = 5.0  # above idle: as cool as it need be
+AGREE_C = 3.0  # of two readings one right after the other: more is a sensor's slip
 STEP_S = 1.0
 FALL_C = 0.5
 PLATEAU_S = 20.0
@@ -43,12 +44,22 @@ class Cooling:
         self._read()
 
     def _read(self) -> Optional[float]:
-        """The temperature now; a lower one than any before is this board's idle."""
+        """The temperature now; a lower one than any before is this board's idle, if a second reading agrees.
+
+        One slip of a sensor would have every round of a day wait for a coolness that never comes.
+        """
         now_c = self._read_c()
-        if now_c is not None and (self.idle_c is None or now_c < self.idle_c):
-            self.idle_c = now_c
-            write_idle(self._path, self._root, now_c, time.time())
-        return now_c
+        if now_c is None or (self.idle_c is not None and now_c >= self.idle_c):
+            return now_c
+        again_c = self._read_c()
+        if again_c is None:
+            return None
+        higher_c = max(now_c, again_c)
+        is_sure = abs(now_c - again_c) <= AGREE_C
+        if is_sure and (self.idle_c is None or higher_c < self.idle_c):
+            self.idle_c = higher_c
+            write_idle(self._path, self._root, higher_c, time.time())
+        return higher_c
 
     def _is_cool(self, now_c: Optional[float]) -> bool:
         """Near idle, or near where it stopped cooling in this run; without a sensor always."""

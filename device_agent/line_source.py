@@ -4,6 +4,7 @@ import errno
 import os
 import shlex
 import subprocess
+import sys
 import termios
 import time
 import tty
@@ -15,6 +16,7 @@ _CHUNK = 1 << 16
 _MOST_BYTES_OF_LINE = 1 << 14
 _TAIL_BYTES = 300
 _MOST_OF_ODD_LINE = 80
+_ENDING_S = 2.0
 
 # What a line says, as (the source's own seconds, watts): None for a line without a value, and a value
 # without watts where the line shows that the sensor gave none.
@@ -120,12 +122,23 @@ class LineSource:
     def close(self) -> None:
         """Let go; a command does not outlive this."""
         if self._link.process is not None:
-            self._link.process.kill()
-            self._link.process.wait()
+            try:
+                self._link.process.kill()
+            except PermissionError:  # a meter that `sudo` starts: it ends when nobody reads its lines
+                sys.stderr.write("the meter's command belongs to another user and cannot be killed\n")
         for descriptor in (self._link.lines, self._link.complaints):
             if descriptor is not None:
                 os.close(descriptor)
+        self._wait_for_end()
         self._link = self._link._replace(complaints=None)
+
+    def _wait_for_end(self) -> None:
+        if self._link.process is None:
+            return
+        try:
+            self._link.process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            sys.stderr.write("the meter's command does not end\n")
 
 
 def start_command(command: List[str]) -> Link:

@@ -12,7 +12,7 @@ from device_agent.faults import shorten_text
 from device_agent.loop_only import LoopRounds
 from device_agent.rounds import Rounds
 from device_agent.runtimes import catalogue
-from device_agent.runtimes.session import Opening, Runtime, RuntimeMissing
+from device_agent.runtimes.session import Description, Opening, Runtime, RuntimeMissing
 from device_agent.validity import median
 from device_agent.work_folder import WorkFolder
 
@@ -44,6 +44,7 @@ class Measurement:
         self._session: Any = None
         self._feeds: List[Any] = []
         self._rounds: Any = None
+        self._left_mb: List[Optional[float]] = []  # on the board, before the model was opened and after
         self._loops: Optional[LoopRounds] = None  # where the runtime only runs loops of its own
 
     def open(self) -> Fields:
@@ -53,7 +54,7 @@ class Measurement:
         self._version = runtime.version
         feeds = self._load_feeds()
         path = self._find_blob("model")
-        baseline = memory.read_resident()
+        baseline, left_mb = memory.read_resident(), memory.read_available()
         started = timing.clock_ns()
         asked = Opening(
             model=path,
@@ -67,6 +68,7 @@ class Measurement:
         self._session = _guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
         opened = timing.clock_ns()
         loaded = memory.read_resident()
+        self._left_mb = [left_mb, memory.read_available()]
         self._feeds = feeds
         if self._session.time_loop is None:
             self._rounds = Rounds(self._session.infer, feeds, self._rules)
@@ -75,7 +77,6 @@ class Measurement:
             baseline = loaded = None  # this process does not hold the model
         first_ms = self._time_first()
         described = self._session.describe()
-        build_ms = 1e3 * (described.build_s or 0.0)
         return {
             "provider": described.provider,
             "threads": self._session.threads,
@@ -83,7 +84,7 @@ class Measurement:
             "build_s": described.build_s,
             "runs_own_loops": self._loops is not None,
             "inputs": [dict(one._asdict()) for one in self._session.inputs],
-            "load_ms": max(0.0, (opened - started) / 1e6 - build_ms),
+            "load_ms": find_load_ms((opened - started) / 1e6, described),
             "first_inference_ms": first_ms,
             "memory_mb": {"baseline": baseline, "loaded": loaded},
         }
@@ -122,13 +123,19 @@ class Measurement:
         _guard(protocol.FAILED_INFER, lambda: self._session.infer(feed))
 
     def measure_memory(self) -> Fields:
-        """The peak over some inferences, None where the kernel does not reset it; and the shared-out size."""
+        """The peak over some inferences, None where the kernel does not reset it; the shared-out size; and by
+        how much the board's available memory fell since the model was opened."""
         if self._loops is not None:
             return _guard(protocol.FAILED_INFER, self._loops.measure_memory)  # type: ignore[no-any-return]
         is_reset = memory.reset_peak()
         for index in range(MEMORY_INFERENCES):
             self._infer(index)
-        return {"peak": memory.read_peak() if is_reset else None, "pss": memory.read_proportional()}
+        before, opened = self._left_mb
+        return {
+            "peak": memory.read_peak() if is_reset else None,
+            "pss": memory.read_proportional(),
+            "available_fall": memory.find_fall(before, opened, memory.read_available()),
+        }
 
     def measure_round(self) -> Fields:
         """Warm up, then one timed round with the state of the board around it."""
@@ -189,6 +196,14 @@ class Measurement:
             for index in range(COMPUTE_INFERENCES)
         ]
         return median(taken)
+
+
+def find_load_ms(opened_ms: float, described: Description) -> Optional[float]:
+    """Opening without what was built meanwhile; None where the runtime does not tell the two apart."""
+    if described.build_s is None:
+        return opened_ms
+    left_ms = opened_ms - 1e3 * described.build_s
+    return left_ms if described.is_build_apart and left_ms > 0 else None
 
 
 def load_runtime(name: str) -> Runtime:

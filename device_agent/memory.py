@@ -1,8 +1,9 @@
-"""The memory of this process, by the kernel's own counters."""
+"""The memory of this process, and what is left on the board, by the kernel's own counters."""
 
 import re
 from typing import Optional
 
+from device_agent.sensors.load import read_memory
 from device_agent.sensors.tree import read_text
 
 
@@ -35,3 +36,19 @@ def reset_peak() -> bool:
 def read_peak() -> Optional[float]:
     """The highest resident memory in MiB since the peak was reset."""
     return parse_status(read_text("/", "proc/self/status") or "", "VmHWM")
+
+
+def read_available() -> Optional[float]:
+    """What the board has left in MiB; None before kernel 3.14."""
+    return read_memory("/").available
+
+
+def find_fall(before: Optional[float], *afterwards: Optional[float]) -> Optional[float]:
+    """By how much less was left at its lowest afterwards; None where any of it was not told.
+
+    On a Jetson what a GPU holds is in the memory of the board and not in the resident size of a process.
+    """
+    told = [one for one in afterwards if one is not None]
+    if before is None or len(told) < len(afterwards):
+        return None
+    return max(0.0, before - min(told))

@@ -18,6 +18,7 @@ _KEYS = {
 }
 _HTTP_TIMEOUT_S = 2.0
 _MAX_ANSWER = 1 << 16
+_MOST_OF_ANSWER = 60
 
 Meter = Dict[str, Any]
 
@@ -79,25 +80,39 @@ def open_lines(meter: Meter) -> LineSource:
     return LineSource(link, lambda line: parse_meter_line(line, pattern), is_device=True)
 
 
-def make_asker(meter: Meter) -> Callable[[], Optional[float]]:
-    """What asks the page once: watts, None where it does not answer or says something else.
+def _tell_status(error: Any) -> Optional[str]:
+    """The status of a page that answers with an error (HTTP 404 Not Found)."""
+    code = getattr(error, "code", None)
+    return None if code is None else "HTTP {} {}".format(code, error.reason)
+
+
+def make_asker(meter: Meter) -> Callable[[], float]:
+    """What asks the page once for its watts; it raises SourceFailed where it tells none.
 
     No proxy is asked: a meter stands in the same network.
     """
     import urllib.request
     from http.client import HTTPException
+    from urllib.error import URLError
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url, key = meter["url"], meter.get("key")
     if not url.startswith(("http://", "https://")):
         raise SourceFailed("{}: expected http:// or https://".format(url))
 
-    def ask_w() -> Optional[float]:
+    def ask_w() -> float:
         try:
             with opener.open(url, timeout=_HTTP_TIMEOUT_S) as answer:
                 text = answer.read(_MAX_ANSWER).decode("utf-8", "replace")
-        except (OSError, HTTPException, ValueError):  # urllib's own errors are OSErrors
-            return None
-        return parse_meter_answer(text, key)
+        except URLError as error:  # its reason is an error of the system, or words of the page's server
+            reason = getattr(error.reason, "strerror", None) or error.reason
+            raise SourceFailed(_tell_status(error) or str(reason)) from error
+        except (OSError, HTTPException, ValueError) as error:
+            raise SourceFailed(str(error) or type(error).__name__) from error
+        watts = parse_meter_answer(text, key)
+        if watts is None:
+            told = text.strip()[:_MOST_OF_ANSWER] or "nothing"
+            raise SourceFailed("{} in: {}".format("no watts at " + key if key else "no number", told))
+        return watts
 
     return ask_w

@@ -5,6 +5,7 @@ import resource
 import time
 from typing import Callable, List, Optional
 
+from device_agent.line_source import SourceFailed
 from device_agent.sensors.meter_lines import Arrival
 
 MOST_DUTY, MOST_SHARED_DUTY = 0.02, 0.005
@@ -16,6 +17,7 @@ MOST_SPARING_S = 0.3
 
 MOST_WAITING = 0.5  # of the time may be spent waiting for answers
 JITTER = 0.5
+_MOST_OF_FAILURE = 160
 _TRIALS = 5
 _TRYING_S = 0.5
 
@@ -33,10 +35,12 @@ def choose_period(best_s: float, cost_s: float, wait_s: float, has_own_core: boo
 
 
 class PolledSource:
-    """Asks at uneven moments: an even pace might always meet the same point of an inference."""
+    """Asks at uneven moments: an even pace might always meet the same point of an inference.
+
+    Where asking raises SourceFailed there is no value, and `odd_line` is its last message.
+    """
 
     reason: Optional[str] = None
-    odd_line = ""
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class PolledSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
+        self.odd_line = ""
         self._clock = clock
         self._random = random.Random(0)  # noqa: S311 (jitter, not a secret)
         self.period_s = self._find_period(best_s, has_own_core)
@@ -54,10 +59,17 @@ class PolledSource:
     def _find_period(self, best_s: float, has_own_core: bool) -> float:
         cost, began, asked = cpu_s(), self._clock(), 0
         while asked < _TRIALS and self._clock() - began < _TRYING_S:
-            self._ask()
+            self._ask_once()
             asked += 1
         cost_s, wait_s = (cpu_s() - cost) / asked, (self._clock() - began) / asked
         return choose_period(best_s, cost_s, wait_s, has_own_core)
+
+    def _ask_once(self) -> Optional[float]:
+        try:
+            return self._ask()
+        except SourceFailed as failure:
+            self.odd_line = str(failure)[:_MOST_OF_FAILURE]
+            return None
 
     @property
     def descriptors(self) -> List[int]:
@@ -73,7 +85,7 @@ class PolledSource:
         began = self._clock()
         if began < self._next:
             return []
-        value = self._ask()
+        value = self._ask_once()
         ended = self._clock()
         # After a pause the missed moments are not made up for.
         pause = self.period_s * self._random.uniform(1 - JITTER, 1 + JITTER)

@@ -1,10 +1,12 @@
 """The power pass of one measurement: idle, load, idle again while a sampler reads the source; and then by
 what share the sampler itself slows the load."""
 
+import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 from device_agent.affinity import choose_core, keep_off
+from device_agent.board_root import find_root
 from device_agent.energy import (
     LEAST_SAMPLES,
     NO_POWER,
@@ -20,11 +22,14 @@ from device_agent.energy import (
     summarize_power,
 )
 from device_agent.environment import usable_cores
+from device_agent.polled_source import cpu_s
 from device_agent.power import Source
 from device_agent.sampling import Record, Sampler, SamplerFailed
+from device_agent.sensors.load import read_busy_ticks
 from device_agent.sensors.meter_lines import place_samples
+from device_agent.sensors.process_cpu import read_group_ticks, read_ticks
 from device_agent.supervision import Wakeup, WorkerProcess
-from device_agent.validity import median
+from device_agent.validity import is_busy, median, share_of_others
 
 # The sampler's own effect: short pieces of load without it (A) and with it (B), so that what drifts weighs on
 # both alike. What else goes on differs from piece to piece: many short ones tell more than few long ones.
@@ -36,12 +41,15 @@ MOST_UNCERTAINTY = 0.05
 
 OWN_CORE, SHARED_CORE = "own core", "shared core"
 
+PACED_NOTE = "power is read under load back to back, not at the pace; energy at the pace is not known"
+
 Fields = Dict[str, Any]
+T = TypeVar("T")
 
 
 class Pass(NamedTuple):
-    """What a power pass works with: a worker that waits for commands, the length of its windows, and how
-    long an answer may take."""
+    """What a power pass works with: a worker that waits for commands, the length of its windows, how long an
+    answer may take, and whether the rounds were at a pace."""
 
     source: Source
     worker: WorkerProcess
@@ -49,14 +57,18 @@ class Pass(NamedTuple):
     window_s: float
     timeout_s: float
     wakeup: Wakeup
+    is_paced: bool = False
 
 
 class Timeline(NamedTuple):
-    """When what was done, on the monotonic clock."""
+    """When what was done, on the monotonic clock; and what share of the usable cores other processes took
+    meanwhile, at idle the greater of both windows. None where nothing tells it."""
 
     before: Window
     load: Load
     after: Window
+    load_others: Optional[float] = None
+    idle_others: Optional[float] = None
 
 
 def measure_power(asked: Pass) -> Fields:
@@ -75,32 +87,55 @@ def measure_power(asked: Pass) -> Fields:
             spec_core = core if has_own_core else None
             with Sampler(source.spec, spec_core, asked.wakeup.descriptor) as sampler:
                 sampler.wait_ready()
-                timeline = _pass_windows(asked)
+                timeline = _pass_windows(asked, sampler.pid)
                 paces = _measure_effect(asked, sampler, timeline.load)
                 record = sampler.stop()
     except SamplerFailed as failure:
         return dict(found, note=str(failure))
     found["sampler"] = SHARED_CORE if spec_core is None else OWN_CORE
     found["sampler_effect"] = find_effect(paces)
-    found.update(evaluate_record(source, timeline, record))
+    figures = evaluate_record(source, timeline, record)
+    found.update(withhold_energy(figures, timeline, asked.is_paced))
     if found["note"] is None and found["sampler_effect"] is None:
         found["note"] = "other work made the load too uneven to tell what the sampler costs"
     return found
 
 
-def _pass_windows(asked: Pass) -> Timeline:
+def _pass_windows(asked: Pass, sampler_pid: int) -> Timeline:
     """Idle, load, idle: each begins when the values have settled, so that none tells of what was before."""
     settle_s = min(asked.source.settle_s, asked.window_s)
-    before = _rest(asked, settle_s)
-    _infer(asked, settle_s)
-    load = _infer(asked, asked.window_s)
-    after = _rest(asked, settle_s)
-    asked.wakeup.wait(settle_s)  # a value after the last window ends it
-    return Timeline(before, load, after)
-
-
-def _rest(asked: Pass, settle_s: float) -> Window:
+    pids = (asked.worker.pid, sampler_pid)
     asked.wakeup.wait(settle_s)
+    before, others_before = _watch_others(pids, lambda: _rest(asked))
+    _infer(asked, settle_s)
+    load, others_under_load = _watch_others(pids, lambda: _infer(asked, asked.window_s))
+    asked.wakeup.wait(settle_s)
+    after, others_after = _watch_others(pids, lambda: _rest(asked))
+    asked.wakeup.wait(settle_s)  # a value after the last window ends it
+    at_idle = [share for share in (others_before, others_after) if share is not None]
+    return Timeline(before, load, after, others_under_load, max(at_idle) if at_idle else None)
+
+
+def _watch_others(pids: Tuple[int, int], work: Callable[[], T]) -> Tuple[T, Optional[float]]:
+    """What `work` gives, and what share of the usable cores was taken meanwhile by others than the worker,
+    the sampler with what it reads, and this process."""
+    cores, root = usable_cores(), find_root()
+    tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
+    theirs = _read_ticks(pids)
+    own, ticks, started = cpu_s(), read_busy_ticks(root, cores), time.monotonic()
+    found = work()
+    core_s = (time.monotonic() - started) * len(cores)
+    ticks_after, own = read_busy_ticks(root, cores), cpu_s() - own
+    own += (_read_ticks(pids) - theirs) * tick_s
+    return found, share_of_others(ticks, ticks_after, tick_s, own, core_s)
+
+
+def _read_ticks(pids: Tuple[int, int]) -> int:
+    worker, sampler = pids
+    return read_ticks(worker) + read_group_ticks(sampler)
+
+
+def _rest(asked: Pass) -> Window:
     start = time.monotonic()
     asked.wakeup.wait(asked.window_s)
     return Window(start, time.monotonic())
@@ -155,6 +190,32 @@ def evaluate_record(source: Source, timeline: Timeline, record: Record) -> Field
     figures["rate_hz"] = count_samples(curve, window) / (window.end - window.start)
     figures["note"] = _explain_gap(curve, window, record) if load_w is None else None
     return figures
+
+
+def withhold_energy(figures: Fields, timeline: Timeline, is_paced: bool) -> Fields:
+    """The figures without an energy that is not that of the inferences of the rounds; `note` says why.
+
+    What the board drew stays: the power is what it was, whoever caused it.
+    """
+    if figures["load_w"] is None:
+        return figures
+    notes, withheld = [], set()
+    if is_paced:
+        notes.append(PACED_NOTE)
+        withheld |= {"energy_mj", "energy_net_mj"}
+    if is_busy([timeline.load_others]):
+        notes.append(_tell_others(timeline.load_others, "power was read under load"))
+        withheld |= {"energy_mj", "energy_net_mj"}
+    if is_busy([timeline.idle_others]):
+        notes.append(_tell_others(timeline.idle_others, "power was read at idle"))
+        withheld.add("energy_net_mj")
+    if not notes:
+        return figures
+    return dict(figures, note="; ".join(notes), **dict.fromkeys(withheld))
+
+
+def _tell_others(share: Optional[float], when: str) -> str:
+    return "other processes took {:.0f} % of the cores while {}".format(100 * (share or 0.0), when)
 
 
 def _explain_gap(curve: Curve, window: Window, record: Record) -> str:

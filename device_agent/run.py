@@ -266,7 +266,10 @@ class Run:
         window_s = self._rules["power_window_s"]
         timeout_s = self._timeout(window_s + opened.told["first_inference_ms"] / 1e3)
         threads = opened.told["threads"]
-        return measure_power(Pass(self._source, opened.worker, threads, window_s, timeout_s, self._wakeup))
+        is_paced = self._rules.get("scenario") == protocol.PACED
+        return measure_power(
+            Pass(self._source, opened.worker, threads, window_s, timeout_s, self._wakeup, is_paced)
+        )
 
 
 def choose_open_timeout(task: Fields) -> float:

@@ -25,7 +25,15 @@ class Opened:
         self.task = task
         self.worker = worker
         self.told = told
-        self.size_mb = told["memory_mb"]["peak"] or told["memory_mb"]["loaded"] or 0.0
+        memory = told["memory_mb"]
+        self.size_mb = memory["peak"] or memory["loaded"] or 0.0
+        if is_on_gpu(told["provider"]):  # a Jetson's GPU fills the board's memory beside the process
+            fall_mb = memory.get("available_fall") or 0.0
+            self.size_mb = max(self.size_mb, (memory["baseline"] or 0.0) + fall_mb)
+
+
+def is_on_gpu(provider: str) -> bool:
+    return any(word in provider for word in _ON_GPU)
 
 
 def summarize_task(journal: str, opened: Opened, found: Fields, rules: Fields) -> Fields:
@@ -40,7 +48,7 @@ def summarize_task(journal: str, opened: Opened, found: Fields, rules: Fields) -
         is_fallback=found["is_fallback"],
         # A camera's pace or an accelerator's work lets the processor rest between inferences.
         is_resting=rules.get("scenario") == protocol.PACED or told["threads"] is None,
-        uses_gpu=any(word in found["provider"] for word in _ON_GPU),
+        uses_gpu=is_on_gpu(found["provider"]),
     )
     measurement = {key: told[key] for key in _OF_OPENING}
     measurement.update({key: found[key] for key in _OF_END})

@@ -25,11 +25,12 @@ def is_throttled(before: Environment, after: Environment, during: Optional[Envir
     for the first time since boot."""
     if _rose(before.get("throttle_count"), after.get("throttle_count")):
         return True
-    seen = (during or {}).get("throttle_bits") or 0
-    first, last = before.get("throttle_bits"), after.get("throttle_bits")
-    if first is None or last is None:
-        return bool(seen & NOW_BITS)
-    return bool((first | last | seen) & NOW_BITS or (last | seen) & ~first & SINCE_BOOT_BITS)
+    first = before.get("throttle_bits")
+    later = (after.get("throttle_bits") or 0) | ((during or {}).get("throttle_bits") or 0)
+    if ((first or 0) | later) & NOW_BITS:
+        return True
+    # What happened since boot is news only where it is known what had happened before.
+    return first is not None and bool(later & ~first & SINCE_BOOT_BITS)
 
 
 def _rose(first: Optional[int], last: Optional[int]) -> bool:

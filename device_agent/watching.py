@@ -50,32 +50,39 @@ class Watch:
         self._clock = clock
         self._cost = cost
         self._looks: List[Look] = []
+        self._sensors_s = 0.0  # when they are asked again: not before
         self.next_s = 0.0
 
     def begin(self) -> None:
         """Forget what was seen, and look at once when asked."""
         self._looks = []
-        self.next_s = 0.0
+        self._sensors_s = self.next_s = 0.0
 
     def look(self) -> None:
-        """Take one look. Raises Starving where too little memory is left."""
+        """Take one look: at memory always, at sensors when it is their time. Raises Starving where too little
+        memory is left."""
+        now = self._clock()
+        self.next_s = now + PERIOD_S
+        shortage = describe_shortage(read_memory("/"))
+        if shortage is not None:
+            raise Starving(shortage)
+        if now >= self._sensors_s:
+            self._ask_sensors(now)
+
+    def _ask_sensors(self, began_s: float) -> None:
         before = self._cost()
         throttling = read_throttling(self._root)
         clocks, gpu = read_frequencies(self._root, self._cores), read_gpu_clock(self._root)
-        now = self._clock()
         self._looks.append(
             Look(
-                at_s=now,
+                at_s=self._clock(),
                 fastest_mhz=max(clocks) if clocks else None,
                 temperature_c=read_temperature(self._root),
                 throttle_bits=throttling.bits,
                 gpu_mhz=None if gpu is None else gpu.current_mhz,
             )
         )
-        shortage = describe_shortage(read_memory("/"))
-        self.next_s = now + max(PERIOD_S, (self._cost() - before) / MOST_SHARE)
-        if shortage is not None:
-            raise Starving(shortage)
+        self._sensors_s = began_s + max(PERIOD_S, (self._cost() - before) / MOST_SHARE)
 
     def describe(self, began_s: float, ended_s: float) -> Dict[str, Any]:
         """What was seen in a window; looks before its end are forgotten then."""

@@ -52,7 +52,7 @@ class Collector:
         figures = {
             "scenario": self.measure.scenario,
             "paced": describe_paced(self.measure, rounds, measurement.batch),
-            "sustained": describe_sustained(self.measure, rounds, measurement.batch),
+            "sustained": describe_sustained(self.measure, rounds, measurement.batch, measurement.provider),
         }
         return Collected(measurement.model_copy(update=figures), tuple(held.samples for held in rounds))
 

@@ -14,6 +14,8 @@ from host.ledger.statistics import NS_PER_MS, is_supported
 from host.specs.measure import Measure
 from host.specs.measurement import Paced, Piece, Sustained
 
+_ON_GPU = ("GPU", "CUDA", "Tensorrt")  # in the name of a provider, as the agent judges it
+
 
 class Held(NamedTuple):
     """One round: what the board told of it, and its samples in ns."""
@@ -43,11 +45,17 @@ def describe_paced(measure: Measure, rounds: Sequence[Held], batch: int) -> Pace
     )
 
 
-def describe_sustained(measure: Measure, rounds: Sequence[Held], batch: int) -> Sustained | None:
-    """The pieces of one long loop; None for another scenario, or where not all of them came."""
+def describe_sustained(
+    measure: Measure, rounds: Sequence[Held], batch: int, provider: str = ""
+) -> Sustained | None:
+    """The pieces of one long loop; None for another scenario, or where not all of them came.
+
+    The clocks are those of what computes: of the GPU where `provider` is one.
+    """
     if measure.duration_s is None or len(rounds) != measure.rounds:
         return None
-    pieces = tuple(_describe_piece(number, held, batch) for number, held in enumerate(rounds))
+    on_gpu = any(word in provider for word in _ON_GPU)
+    pieces = tuple(_describe_piece(number, held, batch, on_gpu) for number, held in enumerate(rounds))
     first, last = pieces[0].throughput_ips, pieces[-1].throughput_ips
     seconds = sum(held.told.seconds for held in rounds)
     return Sustained(
@@ -60,11 +68,12 @@ def describe_sustained(measure: Measure, rounds: Sequence[Held], batch: int) -> 
     )
 
 
-def _describe_piece(number: int, held: Held, batch: int) -> Piece:
+def _describe_piece(number: int, held: Held, batch: int, on_gpu: bool) -> Piece:
     told = held.told
     inferences = told.count if told.inferences is None else told.inferences
     p50 = float(np.median(held.samples)) / NS_PER_MS if is_supported(0.5, len(held.samples)) else None
     during, after = _look(told.environment, "during"), _look(told.environment, "after")
+    cpu_clocks = (during.get("lowest_mhz"), _fastest(after.get("freq_mhz")))
     return Piece(
         minute=number + 1,
         seconds=told.seconds,
@@ -72,7 +81,7 @@ def _describe_piece(number: int, held: Held, batch: int) -> Piece:
         throughput_ips=batch * inferences / told.seconds,
         p50_ms=p50,
         temperature_c=_first_number(during.get("temperature_c_max"), after.get("temperature_c")),
-        freq_mhz=_first_number(during.get("lowest_mhz"), _fastest(after.get("freq_mhz"))),
+        freq_mhz=_first_number(during.get("gpu_mhz")) if on_gpu else _first_number(*cpu_clocks),
     )
 
 

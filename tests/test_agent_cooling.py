@@ -96,6 +96,18 @@ def test_the_lowest_temperature_is_remembered_by_the_next_run(tmp_path: Path) ->
     assert json.loads(hot.path.read_text())["date"].endswith("UTC")
 
 
+def test_a_slip_of_the_sensor_is_not_how_cool_this_board_can_be(tmp_path: Path) -> None:
+    board = Board(tmp_path, 3.0, 40.0)  # the first thing it says of this board is a slip
+    assert board.cooling.idle_c is None
+    assert not board.path.exists()
+    assert board.rest() == (40.0, 40.0, 0.0)
+    board.show(3.0, 42.0)
+    assert board.rest() == (42.0, 40.0, 0.0)
+    board.show(38.0, 39.0)
+    assert board.rest() == (39.0, 39.0, 0.0)
+    assert Board(tmp_path, 70.0).cooling.idle_c == 39.0
+
+
 def test_another_day_is_another_room(tmp_path: Path) -> None:
     path = str(tmp_path / "board.json")
     write_idle(path, "/", 20.0, 1e9)

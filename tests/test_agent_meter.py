@@ -89,6 +89,8 @@ def test_a_pattern_that_is_no_use_is_refused(pattern: str) -> None:
         ('{"apower": 7}', None, None),
         ('{"apower": 7}', "power", None),
         ("<html>", "apower", None),
+        ("[" * 60000, "apower", None),
+        ('{"a":' * 10000, "apower", None),
         ("", None, None),
     ],
 )

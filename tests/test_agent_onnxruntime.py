@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import onnxruntime
 import pytest
 from onnxruntime.capi.onnxruntime_inference_collection import Session as OrtSession
 
+from device_agent.measurement import find_load_ms
 from device_agent.runtimes import onnxruntime as agent_onnxruntime
 from device_agent.runtimes.onnxruntime_nodes import count_traced, judge_nodes
 from device_agent.runtimes.onnxruntime_providers import chain_providers
 from device_agent.runtimes.opset_probe import find_max_opset
-from device_agent.runtimes.session import RuntimeMissing
+from device_agent.runtimes.session import Description, RuntimeMissing
 from host.fleet.agent_archive import build_agent
 from tests.agent_board import IMAGES, Board, make_model, pick, run_model
 from tests.runtime_models import MODELS, make_opening
@@ -277,12 +279,56 @@ def test_tensorrt_builds_once_and_says_how_long_it_took(tmp_path: Path, plant: A
     options = dict(stand_in.asked[0][1])
     again = agent_onnxruntime.open_session(asked).describe()
     assert first.build_s is not None
-    assert first.build_s >= 0
+    assert first.build_s > 0
     assert again.build_s is None
     assert stand_in.asked[0][1] == options
     assert options["trt_engine_cache_path"].startswith(asked.cache + "/ort-trt/" + asked.sha256[:16])
     assert options["trt_timing_cache_path"] == asked.cache + "/ort-trt"
     assert not any("_path" in key for key in first.settings["provider_options"][TENSORRT])
+
+
+@pytest.mark.parametrize("date", [0.0, 4e9])
+def test_a_board_whose_date_is_set_meanwhile_tells_how_long_it_built_all_the_same(
+    tmp_path: Path, plant: Any, monkeypatch: pytest.MonkeyPatch, date: float
+) -> None:
+    stand_in = plant(TENSORRT)
+    check = stand_in._check
+
+    def build_and_set_date(provider: str, options: dict[str, Any]) -> None:
+        check(provider, options)
+        for engine in Path(options["trt_engine_cache_path"]).glob("*.engine") if options else ():
+            os.utime(engine, (date, date))
+
+    monkeypatch.setattr(stand_in, "_check", build_and_set_date)
+    began = time.monotonic()
+    described = agent_onnxruntime.open_session(make_opening(tmp_path, make_model(), TENSORRT)).describe()
+    assert described.build_s is not None
+    assert 0 < described.build_s <= time.monotonic() - began
+
+
+def test_an_engine_that_the_first_inference_built_counts_and_what_came_later_does_not(
+    tmp_path: Path, plant: Any
+) -> None:
+    stand_in = plant(TENSORRT)
+    asked = make_opening(tmp_path, make_model(), TENSORRT)
+    agent_onnxruntime.open_session(asked)
+    folder = Path(stand_in.asked[0][1]["trt_engine_cache_path"])
+    early, late = agent_onnxruntime.open_session(asked), agent_onnxruntime.open_session(asked)
+    assert late.describe().build_s is None
+    (folder / "of_the_first_inference.engine").write_bytes(b"an engine")
+    built = early.describe().build_s
+    assert built is not None
+    assert (early.describe().build_s, late.describe().build_s) == (built, None)
+
+
+def test_loading_is_told_only_where_building_is_timed_apart_from_it() -> None:
+    apart = Description("GPU", is_fallback=False, settings={}, build_s=2.0)
+    assert find_load_ms(2500.0, apart) == 500.0
+    assert (
+        find_load_ms(1900.0, apart) is None
+    )  # two clocks, or a build in the first inference: no measured zero
+    assert find_load_ms(2500.0, apart._replace(is_build_apart=False)) is None
+    assert find_load_ms(2500.0, apart._replace(build_s=None, is_build_apart=False)) == 2500.0
 
 
 def test_another_batch_gets_an_engine_of_its_own(tmp_path: Path, plant: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from typing import Any, cast
 
 import pytest
 
+from device_agent.energy import Load, Window
 from device_agent.power import Source, describe_sources, find_source
-from device_agent.power_pass import Pass, measure_power
+from device_agent.power_pass import Pass, Timeline, measure_power, withhold_energy
+from device_agent.sensors.process_cpu import parse_stat, read_group_ticks, read_ticks
 from device_agent.supervision import Stopped, Wakeup, WorkerProcess
 from host.fleet.agent_archive import build_agent
 from tests.agent_board import Board, make_model, pick
@@ -57,6 +60,15 @@ class StubWorker:
         self._process.wait()
 
 
+@pytest.fixture(autouse=True)
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the power pass looks for what other processes take: this machine may be busy with other tests."""
+    root = tmp_path / "quiet"
+    root.mkdir()
+    monkeypatch.setenv("BOARDBENCH_ROOT", str(root))
+    return root
+
+
 @pytest.fixture
 def wakeup() -> Iterator[Wakeup]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
@@ -72,11 +84,13 @@ def run_pass(
     window_s: float = 0.4,
     threads: int | None = 1,
     on_load: Callable[[bool], None] = lambda _: None,
+    is_paced: bool = False,
 ) -> dict[str, Any]:
     assert source is not None
     worker = StubWorker(on_load)
     try:
-        return measure_power(Pass(source, cast(WorkerProcess, worker), threads, window_s, 10.0, wakeup))
+        known = cast(WorkerProcess, worker)
+        return measure_power(Pass(source, known, threads, window_s, 10.0, wakeup, is_paced))
     finally:
         worker.end()
 
@@ -98,6 +112,73 @@ def test_ina_sensors_are_sampled_and_come_before_rapl(tmp_path: Path, wakeup: Wa
     assert found["energy_net_mj"] == pytest.approx(40.0, rel=0.3)
     assert found["rate_hz"] > 5
     assert [one["name"] for one in describe_sources(module.root)] == ["ina VDD_IN", "rapl"]
+
+
+class Ticks:
+    """The ticks of cores that others keep busy: each reading finds as many more as the machine has in all."""
+
+    def __init__(self, root: Path) -> None:
+        self._stat = root / "proc/stat"
+        self._stat.parent.mkdir()
+        self.write(0)
+
+    def write(self, seconds: float) -> None:
+        ticks = round(seconds * os.sysconf("SC_CLK_TCK"))
+        cores = sorted(os.sched_getaffinity(0))
+        self._stat.write_text("".join(f"cpu{core} {ticks} 0 0 1000 0 0 0 0 0 0\n" for core in cores))
+
+
+def test_where_others_compute_under_load_there_is_no_energy(
+    tmp_path: Path, quiet: Path, wakeup: Wakeup
+) -> None:
+    ticks, asked = Ticks(quiet), [0]
+
+    def hog(is_on: bool) -> None:
+        asked[0] += not is_on
+        ticks.write(asked[0])
+
+    found = run_pass(find_source(Module(tmp_path).root), wakeup, on_load=hog)
+    assert (found["energy_mj"], found["energy_net_mj"]) == (None, None)
+    assert re.fullmatch(
+        r"other processes took \d+ % of the cores while power was read under load", found["note"]
+    )
+    assert found["load_w"] == pytest.approx(5.0)
+    assert found["idle_w"] == pytest.approx(5.0)
+
+
+def test_what_others_take_at_idle_costs_net_energy_alone() -> None:
+    window = Window(0.0, 10.0)
+    figures = {"load_w": 9.0, "idle_w": 5.0, "energy_mj": 90.0, "energy_net_mj": 40.0, "note": None}
+    quiet_board = Timeline(window, Load(window, 10.0, 100), window, 0.04, None)
+    assert withhold_energy(figures, quiet_board, is_paced=False) == figures
+    found = withhold_energy(figures, quiet_board._replace(idle_others=0.26), is_paced=False)
+    assert found["note"] == "other processes took 26 % of the cores while power was read at idle"
+    assert (found["energy_mj"], found["energy_net_mj"]) == (90.0, None)
+    silent = dict(figures, load_w=None, energy_mj=None, energy_net_mj=None, note="silent")
+    assert withhold_energy(silent, quiet_board._replace(load_others=1.0), is_paced=True) == silent
+
+
+def test_rounds_at_a_pace_have_no_energy(tmp_path: Path, wakeup: Wakeup) -> None:
+    found = run_pass(find_source(Module(tmp_path).root), wakeup, is_paced=True)
+    assert (found["energy_mj"], found["energy_net_mj"]) == (None, None)
+    assert "not at the pace" in found["note"]
+    assert found["load_w"] == pytest.approx(5.0)
+
+
+def test_the_worker_and_the_sampler_with_what_it_reads_are_no_others() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdout=subprocess.PIPE, start_new_session=True
+    ) as known:
+        assert known.stdout is not None
+        known.stdout.readline()
+        told = [read_ticks(known.pid), read_group_ticks(known.pid)]
+        known.kill()
+    assert all(ticks / os.sysconf("SC_CLK_TCK") >= 0.27 for ticks in told)
+    assert read_ticks(known.pid) == 0
+    assert parse_stat("7 (a) 1 b) S 1 42 7 0 -1 4 1 2 3 4 10 20 3 4 20 0") == (42, 37)
+    assert parse_stat("7 (a) S") is None
+    assert parse_stat("7 (a) S x x x x x x x x x x x x x x x") is None
 
 
 def test_a_sensor_is_asked_as_often_as_its_chip_renews_its_values(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_a_run_measures_every_task_as_the_host_expects_it(board: Board) -> None:
     assert 0 < memory["baseline"] < memory["loaded"]
     assert memory["peak"] >= memory["loaded"] - 1
     assert memory["pss"] > 0
+    assert memory["available_fall"] >= 0  # what others freed meanwhile is in it
     assert set(measured["flags"]) <= set(protocol.FLAGS)
     assert measured["environment"]["versions"]["runtime"]
     assert pick(events, "result", "large")[0]["measurement"]["agreement"] is None
@@ -214,7 +215,9 @@ def test_on_a_small_board_one_worker_at_a_time_measures_and_power_is_metered(boa
         assert found["source"].startswith("meter python")
         assert found["idle_w"] == pytest.approx(5.0, rel=0.3)
         assert found["load_w"] == pytest.approx(5.0, rel=0.3)
-        assert found["energy_mj"] > 0
+        was_disturbed = "other processes took" in (found["note"] or "")  # tests may run beside others
+        assert (found["energy_mj"] is None) == was_disturbed
+        assert was_disturbed or found["energy_mj"] > 0
 
 
 def test_a_model_with_a_scalar_input_is_measured(board: Board) -> None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 from device_agent.affinity import choose_core, keep_off, read_affinities
+from device_agent.line_source import LineSource, start_command
 from device_agent.polled_source import (
     MOST_DUTY,
     MOST_SHARED_DUTY,
@@ -228,7 +229,7 @@ def test_a_sampler_and_its_command_end_with_a_run_that_is_killed(tmp_path: Path)
         ({"serial": "/dev/no-such-device"}, "/dev/no-such-device: No such file"),
         ({"serial": "/dev/null"}, "is no serial device"),
         ({"serial": "/dev/null", "baud": 12345}, "knows 12345 baud"),
-        ({"url": "http://127.0.0.1:1/power"}, "no value within"),
+        ({"url": "http://127.0.0.1:1/power"}, "no value within 5 s; it says 'Connection refused'"),
     ],
 )
 def test_a_meter_that_tells_nothing_says_why(told: dict[str, Any], words: str) -> None:
@@ -292,6 +293,9 @@ class Plug(BaseHTTPRequestHandler):
     }
 
     def do_GET(self) -> None:
+        if self.path not in self.ANSWERS:
+            self.send_error(404)
+            return
         body = self.ANSWERS[self.path].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -330,9 +334,41 @@ def test_a_page_is_asked_again_and_again(
     assert len(found.arrivals) >= 2
 
 
-def test_a_page_without_the_value_is_no_meter(plug: str) -> None:
-    with pytest.raises(SamplerFailed, match="no value within"):
-        probe(meter(url=plug + "/broken", period_s=0.05))
+@pytest.mark.parametrize(
+    ("path", "key", "words"),
+    [
+        ("/broken", None, "no number in: <html>"),
+        ("/plain", "apower", "no watts at apower in: 9.5"),
+        ("/gone", None, "HTTP 404 Not Found"),
+    ],
+)
+def test_a_page_without_the_value_is_no_meter_and_says_why(
+    plug: str, path: str, key: str | None, words: str
+) -> None:
+    with pytest.raises(SamplerFailed, match="no value within") as failure:
+        probe(meter(url=plug + path, key=key, period_s=0.05))
+    assert words in str(failure.value)
+
+
+class ProcessOfAnother:
+    """A command that may not be killed, as one that `sudo` has started: it ends by itself."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def kill(self) -> None:
+        raise PermissionError
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.process.wait(timeout)
+
+
+def test_a_command_that_may_not_be_killed_ends_when_nobody_reads_it() -> None:
+    link = start_command(["sh", "-c", "while echo 1 2; do sleep 0.05; done"])
+    assert link.process is not None
+    process = link.process
+    LineSource(link._replace(process=ProcessOfAnother(process)), lambda _: None).close()
+    assert process.returncode is not None
 
 
 @pytest.mark.parametrize("version", ["3.6.15", "3.8.18"])

@@ -56,6 +56,30 @@ def test_a_board_that_tells_its_bits_only_in_between_is_believed() -> None:
     assert not is_throttled(state(), state(), {"throttle_bits": 0x40000})  # perhaps long ago
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (0x4, None, True),
+        (None, 0x4, True),
+        (0x40000, None, False),
+        (None, 0x40000, False),  # perhaps long ago
+        (0, None, False),
+    ],
+)
+def test_a_board_that_tells_its_bits_at_one_end_only_is_believed(
+    first: int | None, last: int | None, expected: bool
+) -> None:
+    assert is_throttled(state(throttle_bits=first), state(throttle_bits=last)) is expected
+    # What somebody saw in between takes nothing away.
+    assert (
+        is_throttled(state(throttle_bits=first), state(throttle_bits=last), {"throttle_bits": 0}) is expected
+    )
+
+
+def test_what_happened_first_in_between_is_news_where_the_end_is_not_known() -> None:
+    assert is_throttled(state(throttle_bits=0), state(), {"throttle_bits": 0x40000})
+
+
 def clocks(before: float, after: float, **during: float | None) -> dict[str, Any]:
     told = {"warm_mhz": None, "first_mhz": None, "lowest_mhz": None, "highest_mhz": None, **during}
     return {"before": state(freq_mhz=[before, 600.0]), "during": told, "after": state(freq_mhz=[after])}

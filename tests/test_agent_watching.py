@@ -10,7 +10,7 @@ from device_agent import watching
 from device_agent.environment import usable_cores
 from device_agent.sensors.load import Memory
 from device_agent.summary import join_during
-from device_agent.watching import Look, Starving, Watch, describe_shortage, summarize_looks
+from device_agent.watching import PERIOD_S, Look, Starving, Watch, describe_shortage, summarize_looks
 
 
 class Sensors:
@@ -69,8 +69,10 @@ def test_a_watch_sees_the_extremes_of_a_window_only(tmp_path: Path) -> None:
 def test_the_clock_of_a_gpu_is_that_of_most_looks(tmp_path: Path) -> None:
     clock = tmp_path / "sys/class/devfreq/17000000.gpu/cur_freq"
     clock.parent.mkdir(parents=True)
-    watch = Watch(str(tmp_path))
+    now = [0.0]
+    watch = Watch(str(tmp_path), clock=lambda: now[0])
     for hertz in (306000000, 918000000, 918000000):
+        now[0] += PERIOD_S
         clock.write_text(f"{hertz}\n")
         watch.look()
     assert watch.describe(0.0, float("inf"))["gpu_mhz"] == 918.0
@@ -85,12 +87,27 @@ def test_a_board_that_tells_nothing_is_seen_as_nothing(tmp_path: Path) -> None:
 
 
 def test_looking_takes_no_more_than_its_share_of_a_core(tmp_path: Path) -> None:
-    cost = iter((0.0, 0.0001, 10.0, 10.004))
-    watch = Watch(str(tmp_path), clock=lambda: 100.0, cost=lambda: next(cost))
-    watch.look()
-    assert watch.next_s == 100.5
-    watch.look()  # a sensor that takes 4 ms of the processor's time
-    assert watch.next_s == pytest.approx(102.0)
+    now, cost = [100.0], iter((0.0, 0.0001, 10.0, 10.004, 20.0, 20.004))
+    watch = Watch(str(tmp_path), clock=lambda: now[0], cost=lambda: next(cost))
+    seen = []
+    while now[0] < 103.0:  # from the second look on, a sensor takes 4 ms of the processor's time
+        watch.look()
+        seen.append(watch.describe(now[0], now[0])["samples"])
+        now[0] = watch.next_s
+    assert seen == [1, 1, 0, 0, 0, 1]
+
+
+def test_memory_is_looked_at_every_half_second_even_where_sensors_are_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, cost, left = [0.0], iter((0.0, 60.0)), [900.0]
+    monkeypatch.setattr(watching, "read_memory", lambda _root: Memory(1000.0, left[0]))
+    watch = Watch(str(tmp_path), clock=lambda: now[0], cost=lambda: next(cost))
+    watch.look()  # sensors that took a minute of the processor's time are not asked again for hours
+    now[0], left[0] = watch.next_s, 10.0
+    assert now[0] == PERIOD_S
+    with pytest.raises(Starving):
+        watch.look()
 
 
 def test_no_look_within_a_window_is_told_as_none() -> None:

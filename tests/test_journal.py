@@ -54,7 +54,7 @@ MEASUREMENT = {
     "provider": "CPUExecutionProvider",
     "threads": 2,
     "runtime_version": "1.31.1",
-    "memory_mb": {"baseline": 20.5, "loaded": 30, "peak": 40, "pss": None},
+    "memory_mb": {"baseline": 20.5, "loaded": 30, "peak": 40, "pss": None, "available_fall": 12.5},
     "power": {"source": None, "idle_w": None, "load_w": None, "energy_mj": None, "energy_net_mj": None},
     "accuracy": 0.98,
     "environment": {"before": {"governor": "performance"}, "after": {}},
@@ -95,6 +95,7 @@ def test_a_newer_key_inside_a_measurement_is_ignored() -> None:
     assert isinstance(event, Result)
     assert event.measurement is not None
     assert event.measurement.memory_mb.peak == 40
+    assert event.measurement.memory_mb.available_fall == 12.5
 
 
 def test_samples_come_out_as_nanoseconds() -> None:

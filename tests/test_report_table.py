@@ -109,6 +109,28 @@ def energies(rows: list[Row]) -> list[str]:
     return [cell.text for column in columns if column.name == "energy" for cell in column.cells]
 
 
+def test_a_source_is_named_only_for_rows_with_an_energy() -> None:
+    given = make_row("a", power=Power(source="rapl", energy_mj=5.0))
+    silent = make_row("b", power=Power(source="meter plug", note="[red]no key\x1b[2J " + "apower " * 200))
+    text = show([given, silent, silent], 2000)
+    assert "idle included, from rapl\n" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("no energy")]
+    assert line.startswith("no energy from meter plug: [red]no key")
+    assert "\x1b" not in line
+    assert len(line) < 500
+    alone = show([make_row(power=Power(source="rapl", load_w=3.0, note="paced"))])
+    assert "no energy from rapl: paced" in alone
+    assert "idle included" not in alone
+    assert "no energy" not in show([make_row(power=Power())])
+
+
+def test_reasons_for_no_energy_do_not_fill_the_screen() -> None:
+    rows = [make_row(f"t{n}", power=Power(source="rapl", note=f"{n} % taken")) for n in range(10, 30)]
+    told = [line for line in show(rows).splitlines() if line.startswith("no energy")]
+    assert len(told) == 5
+    assert "16 more reasons" in told[-1]
+
+
 def test_flags_are_shown_and_explained_only_where_they_occur() -> None:
     text = show([make_row(flags=("drift", "emulated"), is_emulated=True)])
     assert "drift: the last quarter" in text

@@ -11,6 +11,7 @@ from host.ledger.records import Entry
 from host.ledger.rows import join_rows, result_rows
 from host.ledger.statistics import summarize_latency
 from host.ledger.store import Ledger
+from host.report.flat import flatten_row
 from host.specs.measurement import Measurement
 from tests.made_results import (
     make_failure,
@@ -37,7 +38,7 @@ def test_a_row_holds_every_promised_key_and_is_json() -> None:
     row = make_row()
     assert set(row) >= PROMISED
     assert set(row["latency_ms"]) >= FIGURES
-    assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss"}
+    assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss", "available_fall"}
     figures = {"idle_w", "load_w", "energy_mj", "energy_net_mj", "sampler_effect", "rate_hz"}
     assert set(row["power"]) == {"source", "rails", "sampler", "note"} | figures
     assert json.loads(json.dumps(row, allow_nan=False)) == row
@@ -114,10 +115,11 @@ def test_an_unfit_row_is_compared_by_what_the_host_knows_and_with_nothing_else()
 
 def test_rows_of_an_old_ledger_lack_only_what_it_does_not_tell() -> None:
     measurement = make_measurement("a").as_json()
-    del measurement["gzip_bytes"], measurement["packed_bytes"]
+    del measurement["gzip_bytes"], measurement["packed_bytes"], measurement["memory_mb"]["available_fall"]
     latency = summarize_latency(make_rounds()).model_dump(mode="json")
     (row,) = join_rows([Entry(measurement, latency)])
     assert (row["file_bytes"], row["gzip_bytes"], row["packed_bytes"]) == (8_900_000, None, None)
+    assert flatten_row(row)["memory_mb.available_fall"] is None
 
 
 def test_accuracy_is_compared_on_the_device_or_else_on_the_host_never_mixed() -> None:

@@ -124,6 +124,24 @@ def test_the_minutes_of_a_loop_are_those_of_its_pieces() -> None:
     assert sustained.throughput_ips == pytest.approx(1800 * 4 / 120)
 
 
+@pytest.mark.parametrize("provider", ["GPU", "CUDAExecutionProvider", "TensorrtExecutionProvider"])
+def test_the_clock_of_a_minute_is_that_of_the_gpu_where_one_computes(provider: str) -> None:
+    collector = make_collector()
+    collector.measure = SUSTAINED
+    after = {"freq_mhz": [1500.0]}
+    for number, gpu_mhz in enumerate((918.0, None)):
+        fields = tell_round(number, *[50_000_000] * 20).model_dump()
+        during = {"samples": 9, "lowest_mhz": 1400.0, "gpu_mhz": gpu_mhz}
+        fields.update(inferences=1000, sum_s=50.0, seconds=60.0)
+        fields.update(environment={"during": during, "after": after})
+        collector.take(tell(**fields))
+    collected = collector.take(tell("result", status="ok", measurement={**MEASURED, "provider": provider}))
+    assert collected is not None
+    assert collected.measurement.sustained is not None
+    # A GPU that does not tell its clock has none: that of the processor is another thing.
+    assert [one.freq_mhz for one in collected.measurement.sustained.minutes] == [918.0, None]
+
+
 def test_a_loop_that_was_not_finished_has_no_ratio() -> None:
     collector = make_collector()
     collector.measure = SUSTAINED

@@ -42,7 +42,8 @@ class Description(NamedTuple):
     `provider` need not be the asked one. `nodes` counts the nodes of the optimized graph by the provider that
     runs them, None where the runtime does not tell. `is_fallback`: not every node runs on the asked provider.
     `settings` are what decides speed beside the model, in JSON's types. `build_s` is how long something was
-    built from the model on this board, None where nothing was, as with an engine from the cache.
+    built from the model on this board, None where nothing was, as with an engine from the cache;
+    `is_build_apart`: of opening nothing but the build is in it.
     """
 
     provider: str
@@ -50,6 +51,7 @@ class Description(NamedTuple):
     settings: Dict[str, Any]
     nodes: Optional[Dict[str, int]] = None
     build_s: Optional[float] = None
+    is_build_apart: bool = True
 
 
 def _do_nothing() -> None:

@@ -22,6 +22,10 @@ _CPU = _compile_line("cpu([0-9]{1,4}):", ("Online", "[01]"), ("Gon?vernor", r"[\
 # On Thor, R38, gpu-gpc-0 computes; gpu-nvd-0 beside it decodes video.
 _GPU = _compile_line(r"(?:GPU|gpu-gpc-0)(?=[ \t]+MinFreq=)", *_HERTZ)
 _EMC = _compile_line(r"EMC(?=[ \t]+MinFreq=)", *_HERTZ, ("FreqOverride", "[01]"))
+# R39 (Orin) prints no FreqOverride; elsewhere it may only be missing, cut off or on the next line.
+_EMC_WITHOUT_OVERRIDE = re.compile(
+    r"^[ \t]*EMC(?:[ \t]+(?:Min|Max|Current)Freq=[0-9]{1,12}){3}[ \t]*\n(?![ \t]*FreqOverride)", re.MULTILINE
+)
 _SOC = re.compile(r"SOC family:[ \t]*([\w-]+)(?=[ \t\n])")
 _MACHINE = re.compile(r"Machine:[ \t]*([^ \t\n][^\n]{0,200}?)[ \t]*\n")
 # The mode is the last line. Where not even a newline follows, a name that NVIDIA's own end like is whole.
@@ -48,7 +52,7 @@ def parse(text: str) -> Clocks:
         "mode": _find_text(_MODE, text),
         "fan": [line for line in _FAN.findall(text) if LOST not in line],
     }
-    found["pinned"] = _judge_pinned(found)
+    found["pinned"] = _judge_pinned(found, text)
     return found
 
 
@@ -102,15 +106,15 @@ def _to_int(digits: Optional[str]) -> Optional[int]:
     return None if digits is None else int(digits)
 
 
-def _judge_pinned(found: Clocks) -> Optional[bool]:
+def _judge_pinned(found: Clocks, text: str) -> Optional[bool]:
     """Whether all clocks are held, as `jetson_clocks` does; None where a part that decides is missing.
 
-    Cores with one clock are not enough: the 5W mode of a Nano gives them no other. The memory keeps its
-    minimum when it is held; FreqOverride tells.
+    Cores with one clock are not enough: the 5W mode of a Nano gives them no other. Up to R38 the memory keeps
+    its minimum when it is held, and FreqOverride tells; since R39 it has one clock as well.
     """
     numbers, cpus = found["online_cpus"], found["cpus"]
     signs = [_is_fixed(cpus.get(str(number)), "khz") for number in numbers or ()]
-    signs += [_is_fixed(found["gpu"], "hz"), _is_memory_held(found)]
+    signs += [_is_fixed(found["gpu"], "hz"), _is_memory_held(found, text)]
     if False in signs:
         return False
     return True if numbers and None not in signs else None
@@ -121,9 +125,11 @@ def _is_fixed(clocks: Optional[Clocks], unit: str) -> Optional[bool]:
     return None if low is None or high is None else bool(low == high)
 
 
-def _is_memory_held(found: Clocks) -> Optional[bool]:
+def _is_memory_held(found: Clocks, text: str) -> Optional[bool]:
     """True, too, where the memory has no line although the last line, the mode, is there."""
     if found["emc"] is None:
         return True if found["mode"] else None
     override = found["emc"]["override"]
-    return None if override is None else bool(override)
+    if override is None:
+        return _is_fixed(found["emc"], "hz") if _EMC_WITHOUT_OVERRIDE.search(text) else None
+    return bool(override)

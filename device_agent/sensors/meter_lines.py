@@ -65,7 +65,7 @@ def parse_meter_answer(text: str, key: Optional[str] = None) -> Optional[float]:
     """The watts in an answer: a number alone, or in JSON by a path such as `em1:0.act_power`."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second for lists in lists in lists, without end
         return None
     for step in key.split(".") if key else ():
         found = _take(found, step)

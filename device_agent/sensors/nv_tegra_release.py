@@ -8,7 +8,8 @@ from device_agent.sensors.terminal import strip_terminal
 # "# R36 (release), REVISION: 4.4, GCID: 41062509, BOARD: generic, EABI: aarch64, DATE: Mon Jun 16 …": what
 # follows a value shows that it is whole. Since R36 lines about the kernel follow, before R32 check sums.
 _RELEASE = re.compile(r"\bR([0-9]{1,3})[ \t]*\(")
-_REVISION = re.compile(r"\bREVISION:[ \t]*([0-9]+(?:\.[0-9]+)*)[ \t]*[,\n]")  # "5" for 32.5, "2.1" for 24.2.1
+# "5" for 32.5, "2.1" for 24.2.1; people put (JetPack 6.2.1) behind it.
+_REVISION = re.compile(r"\bREVISION:[ \t]*([0-9]+(?:\.[0-9]+)*)[ \t]*[,\n(]")
 _DATE = re.compile(r"\bDATE:[ \t]*([^\n\ufffd]{0,60}[ \t][12][0-9]{3})[ \t]*(?:\n|\Z)")
 _WORD = r"\b{}:[ \t]*([\w.-]+)[ \t]*[,\n]"
 _WORDS = {name: re.compile(_WORD.format(name.upper())) for name in ("gcid", "board", "eabi")}

@@ -14,19 +14,20 @@ Fields = Dict[str, Any]
 # Characters stand spelled out: in text, \d and \w also match the digits and letters of other scripts.
 _WORD = "[A-Za-z0-9_]"
 _INT = "-?[0-9]{1,9}"
-_NAME = "(?<!\\S)(?P<name>[A-Za-z][A-Za-z0-9_.+-]*)"
+# A lone letter was the start of the name that follows: `L CPU@36.5C`.
+_NAME = r"(?<!\S)(?<!\s[A-Za-z]\s)(?P<name>[A-Za-z][A-Za-z0-9_.+-]*)"
 # What follows a whole number without a unit: space and a name, or an end that is not a cut one. Quotes and
 # brackets come from pasted text and source code, an ellipsis from people.
 _AFTER = r"(?:[`'\")]+[,;]?(?:\s|\Z)|\s)\s*(?:[A-Za-z]|\.\.\.|\u2026|\Z)"
 
 _INNER_RETURN = re.compile(r"\r(?=[^\r\n])")
 
-# IRAM (Nano, TX1) is in kB: the unit tells it apart even where the I is cut off.
-_MEMORY = r"(?<![A-Za-z_]){0}\s+([0-9]{{1,9}})/(?:([0-9]{{1,9}})MB(?!{1})|[0-9]*M?\Z)"
-_RAM = re.compile(_MEMORY.format("RAM", _WORD))
-# Right behind a cut word too: `POM_5V_GPU 78/78 PRAM 936/3964MB`.
-_NEXT_RAM = re.compile(r"RAM\s+[0-9]+/[0-9]+MB")
-_SWAP = re.compile(_MEMORY.format("SWAP", _WORD))
+_MEMORY = r"{0}\s+([0-9]{{1,9}})/(?:([0-9]{{1,9}})MB(?!{1})|[0-9]*M?\Z)"
+# IRAM (Nano, TX1) is in kB: where the I may be cut off and the unit is, nothing tells it apart.
+_RAM = re.compile(_MEMORY.format(r"(?:(?<![A-Za-z_])RAM(?=\s+[0-9]+/[0-9]+M)|(?<=\s)RAM)", _WORD))
+# Right behind a cut word too: `POM_5V_GPU 78/78 PRAM 936/3964MB`. A cut escape before it takes the R with it.
+_NEXT_RAM = re.compile(r"AM\s+[0-9]+/[0-9]+MB")
+_SWAP = re.compile(_MEMORY.format("(?<![A-Za-z_])SWAP", _WORD))
 
 # `cpu [0%,off]@2218` up to R24 and again on Thor with R39, `CPU [0%@729,off]` since R28.
 _CPU = re.compile(
@@ -39,13 +40,13 @@ _CORE = re.compile(r"\s*(?:off|([0-9]{{1,3}})%(?:@({0}))?)\s*\Z".format(_INT), r
 
 # Only lines of R28 on TX1 end with a clock, that of GR3D: any other clock at the very end may be cut.
 _ENGINE = re.compile(
-    r"(?<!{0})(?P<name>EMC|GR3D)(?P<new>[0-9]?_FREQ)?\s+(?:(?P<load>[0-9]{{1,3}})%(?![^\s@`'\")]))?"
+    r"(?<!{0})(?P<name>EMC|GR3D)(?P<new>[0-9]?_FREQ)?\s+(?:(?P<load>[0-9]{{1,3}})%(?![^\s@`'\")*]))?"
     r"(?:@(?:\[(?P<list>[-0-9,\s]*)\](?![A-Za-z0-9_,])|(?P<clock>{1})(?={2}|(?P<end>\Z))))?".format(
         _WORD, _INT, _AFTER
     )
 )
 
-_SECOND_CLUSTER = re.compile("GR3D2|2_FREQ")
+_SECOND_CLUSTER = re.compile("GR3D2|2_FREQ|GR3D.+GR3D", re.DOTALL)
 
 _DEGREES = "-?[0-9]{1,6}(?:\\.[0-9]{1,9})?"
 _TEMPERATURE = re.compile(r"{0}@({1})C(?:/({1})C)?(?!{2}|\.[0-9])".format(_NAME, _DEGREES, _WORD))
@@ -113,11 +114,12 @@ def _clean(line: str) -> str:
 def _cut_sample(text: str) -> str:
     """From the first RAM to the next one, where two processes wrote into one line; all where there is none.
 
-    The character after it stays: it shows whether the last number is whole.
+    The characters around it stay: they show whether its first name and its last number are whole.
     """
     first = _RAM.search(text)
     following = _NEXT_RAM.search(text, first.end() if first else 0)
-    return text[first.start() if first else 0 : following.start() + 1 if following else len(text)]
+    start = max(first.start() - 1, 0) if first else 0
+    return text[start : following.start() + 1 if following else len(text)]
 
 
 def _parse_time(text: str) -> Optional[str]:
@@ -183,7 +185,7 @@ def _read_gpu_clocks(text: str, tokens: List[Match[str]]) -> List[int]:
 
 
 def _tells_only_load(text: str, token: Match[str]) -> bool:
-    return token.group("load") is not None and text[token.end() : token.end() + 1].isspace()
+    return token.group("load") is not None and bool(re.match(r"\s+(?![\s@])", text[token.end() :]))
 
 
 def _read_load(tokens: List[Match[str]]) -> Optional[int]:

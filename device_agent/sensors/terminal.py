@@ -6,7 +6,10 @@ import re
 # right of them belongs together. A paste may have lost the escape character, or show it as ^[.
 _STYLE = re.compile(r"(?:\x1b|\^\[)?\[[0-9;:]{0,16}m|(?:\x1b\[|\x9b)[0-9;:]{0,16}[mK]|\x1b\([A-Z0-9]")
 # After any other escape the cursor may be elsewhere: what is left and right of it must not become one number.
-_MOVE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]")
+# The last is one that was cut off.
+_MOVE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x1b"
+)
 _LINE_END = re.compile(r"[\r\0]")
 
 LOST = "\ufffd"

@@ -10,7 +10,7 @@ _FOLDERS = ("sys/class/thermal", "sys/devices/virtual/thermal")
 _ZONE = re.compile(r"^thermal_zone(\d+)$")
 _TRIP = re.compile(r"^trip_point_(\d{1,3})_temp$")
 _PLAUSIBLE_C = (-40.0, 150.0)  # a sleeping sensor of a Jetson says -256
-# Kernels of some vendors print whole degrees: no sensor that is alive says 0.045 °C.
+# Kernels of some vendors print whole degrees: no sensor that is alive says 0.045 °C. Exactly 0 is a dead one.
 _DEGREES_NOT_MILLIDEGREES = 200
 
 # PMIC-Die of a Jetson is a constant (100 or 50 °C), thermal-fan-est a mean over the past minutes.
@@ -63,7 +63,7 @@ def _find_folders(root: str) -> List[str]:
 def read_degrees(root: str, path: str) -> Optional[float]:
     """A file of millidegrees in °C; None for what no board that runs can have."""
     number = parse_number(read_patiently(root, path))
-    if number is None or 0 < abs(number) < _DEGREES_NOT_MILLIDEGREES:
+    if number is None or abs(number) < _DEGREES_NOT_MILLIDEGREES:
         return None
     return number / 1000.0 if _PLAUSIBLE_C[0] < number / 1000.0 < _PLAUSIBLE_C[1] else None
 

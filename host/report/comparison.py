@@ -20,6 +20,9 @@ SETTINGS = ("runtime", "provider", "threads", "batch", "scenario", *OPTIONS, "ru
 
 LONGEST_MESSAGE = 400
 
+MOST_REASONS = 4
+"""Why sources gave no energy, in so many lines: where a reason holds a figure, every row has its own."""
+
 
 class Group(NamedTuple):
     """The columns of one device under its heading."""
@@ -167,14 +170,29 @@ def _tell_notes(rows: Sequence[Row], best: Mapping[tuple[Any, ...], float]) -> l
     notes = [Note("* the best of its kind")] if best else []
     if any(row["accuracy_device"] is None and row["accuracy_host"] is not None for row in rows):
         notes.append(Note("† accuracy on the host: none was measured on the device", "accuracy"))
-    sources = sorted({clean_text(row["power"]["source"]) for row in rows if row["power"]["source"]})
-    if sources:
-        notes.append(Note(f"energy of one inference, idle included, from {', '.join(sources)}", "energy"))
+    notes += [Note(line, "energy") for line in _tell_energy(rows)]
     notes += [Note(line, "missed") for line in tell_paced(rows)]
     notes += [Note(line) for line in tell_sustained(rows)]
     flags = {flag for row in rows for flag in row["flags"]}
     emulated = {"emulated"} if any(row["is_emulated"] for row in rows) else set()
     return notes + [Note(line) for line in explain_flags(flags | emulated)]
+
+
+def _tell_energy(rows: Sequence[Row]) -> list[str]:
+    """Where energy comes from; and why a source gave none, each reason once."""
+    powers = [row["power"] for row in rows if row["power"]["source"]]
+    sources = sorted({clean_text(one["source"]) for one in powers if one["energy_mj"] is not None})
+    told = [f"energy of one inference, idle included, from {', '.join(sources)}"] if sources else []
+    silent = (one for one in powers if one["energy_mj"] is None)
+    reasons = list(dict.fromkeys(_tell_no_energy(one["source"], one["note"]) for one in silent))
+    hidden = len(reasons) - MOST_REASONS
+    rest = [f"no energy for {hidden} more reasons: `power.note` of an export has all"] if hidden > 0 else []
+    return told + reasons[:MOST_REASONS] + rest
+
+
+def _tell_no_energy(source: str, note: str | None) -> str:
+    reason = _shorten(clean_text(note)) if note else "no reason is known"
+    return f"no energy from {clean_text(source)}: {reason}"
 
 
 def _tell_failure(row: Row, apart: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ FIELDS: tuple[Field, ...] = (
     *_fields("json", "runtime_settings", "nodes"),
     *_fields("real", "throughput_ips", "build_s", "compute_ms", "load_ms", "first_inference_ms", "speedup"),
     *_fields("real", "memory_mb.baseline", "memory_mb.loaded", "memory_mb.peak", "memory_mb.pss"),
+    *_fields("real", "memory_mb.available_fall"),
     *_fields("text", "power.source"),
     *_fields("json", "power.rails"),
     *_fields(

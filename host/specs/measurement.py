@@ -11,12 +11,17 @@ from host.specs.record import Record
 
 
 class Memory(Record):
-    """Resident memory of the worker in MiB: before the model is opened, after, at its peak; and PSS."""
+    """Resident memory of the worker in MiB: before the model is opened, after, at its peak; and PSS.
+
+    `available_fall` is by how much the memory that the board has left fell meanwhile, other processes' share
+    included: what a GPU that shares the board's memory holds is in it, and in none of the others.
+    """
 
     baseline: float | None = None
     loaded: float | None = None
     peak: float | None = None
     pss: float | None = None
+    available_fall: float | None = None
 
 
 class Power(Record):
@@ -58,7 +63,10 @@ class Paced(Record):
 
 
 class Piece(Record):
-    """One minute of a sustained loop: its highest temperature, and the lowest clock of the fastest core."""
+    """One minute of a sustained loop: its highest temperature, and the lowest clock of the fastest core.
+
+    Where a GPU computes, `freq_mhz` is the median of its clock.
+    """
 
     minute: int
     seconds: float
