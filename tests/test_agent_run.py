@@ -215,9 +215,8 @@ def test_on_a_small_board_one_worker_at_a_time_measures_and_power_is_metered(boa
         assert found["source"].startswith("meter python")
         assert found["idle_w"] == pytest.approx(5.0, rel=0.3)
         assert found["load_w"] == pytest.approx(5.0, rel=0.3)
-        was_disturbed = "other processes took" in (found["note"] or "")  # tests may run beside others
-        assert (found["energy_mj"] is None) == was_disturbed
-        assert was_disturbed or found["energy_mj"] > 0
+        # Tests may run beside others, and then energy is withheld with a reason.
+        assert found["note"] if found["energy_mj"] is None else found["energy_mj"] > 0
 
 
 def test_a_model_with_a_scalar_input_is_measured(board: Board) -> None:
