@@ -90,7 +90,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def plant_stand_in(*providers: str, version: str = "1.31.1") -> StandIn:
         stand_in = StandIn(version, list(providers))
-        monkeypatch.setattr(agent_onnxruntime, "_import_onnxruntime", lambda: stand_in)
+        monkeypatch.setattr(agent_onnxruntime, "import_onnxruntime", lambda: stand_in)
         return stand_in
 
     return plant_stand_in

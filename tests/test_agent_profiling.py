@@ -17,8 +17,8 @@ import onnx
 import pytest
 
 from device_agent import protocol
-from device_agent.onnx_graph import read_nodes
 from device_agent.profile_piece import fit_answer, middle_mean, read_instructions, summarize_trace
+from device_agent.runtimes.onnx_graph import read_nodes
 from device_agent.runtimes.onnxruntime_profile import read_trace
 from device_agent.runtimes.tracing import Trace
 from host.compress.blank_model import NODES, write_blank_model

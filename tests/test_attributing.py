@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from device_agent.onnx_graph import read_nodes
+from device_agent.runtimes.onnx_graph import read_nodes
 from host.compress.onnx_nodes import read_model_graph
 from host.compress.quantization import quantize_file
 from host.compress.stripping import serialize_model

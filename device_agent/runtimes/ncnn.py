@@ -22,6 +22,7 @@ from device_agent.runtimes.session import (
     RuntimeMissing,
     Session,
     check_options,
+    import_package,
 )
 
 CPU = "CPU"
@@ -50,23 +51,14 @@ class Packed(NamedTuple):
     converter: str
 
 
-def _import_ncnn() -> Any:
-    try:
-        import ncnn  # type: ignore[import-not-found,import-untyped,unused-ignore]  # on boards
-    except ImportError as error:
-        message = "ncnn cannot be imported on the board: {}. Install ncnn for the board's Python"
-        raise RuntimeMissing(message.format(error)) from error
-    return ncnn
-
-
 def load() -> Runtime:
     """The runtime, imported. Raises RuntimeMissing where it is not on the path."""
-    return Runtime(str(_import_ncnn().__version__), open_session)
+    return Runtime(str(import_package("ncnn").__version__), open_session)
 
 
 def open_session(asked: Opening) -> Session:
     """An opened model. Raises ValueError for a file, a feed or an option that does not suit ncnn."""
-    ncnn = _import_ncnn()
+    ncnn = import_package("ncnn")
     if asked.provider != CPU:
         raise RuntimeMissing("{} is no provider of ncnn; it has {}".format(asked.provider, CPU))
     check_options("ncnn", asked.options, OPTIONS)
@@ -245,7 +237,7 @@ def _report_settings(ncnn: Any, options: Any, precision: str, bits: int, packed:
 def describe() -> Optional[Dict[str, Any]]:
     """Version and providers; None where it is not on the board. It reads no ONNX, so no opset is known."""
     try:
-        ncnn = _import_ncnn()
+        ncnn = import_package("ncnn")
     except RuntimeMissing:
         return None
     return {"version": str(ncnn.__version__), "providers": [CPU], "max_opset": None}

@@ -27,30 +27,27 @@ from device_agent.runtimes.session import (
     RuntimeMissing,
     Session,
     check_options,
+    import_package,
 )
 
 OPTIONS = {"spinning": (True, False), "arena": (True, False)}
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The package, as this agent uses it. Raises RuntimeMissing."""
     # From 1.31 on it measures for its maker: a thread beside ours, and files in the user's ~/.cache.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime
-    except ImportError as error:
-        message = "onnxruntime cannot be imported on the board: {}. Install it for the board's Python"
-        raise RuntimeMissing(message.format(error)) from error
-    return onnxruntime
+    return import_package("onnxruntime")
 
 
 def load() -> Runtime:
     """The runtime, imported. Raises RuntimeMissing where it is not on the path."""
-    return Runtime(str(_import_onnxruntime().__version__), open_session)
+    return Runtime(str(import_onnxruntime().__version__), open_session)
 
 
 def open_session(asked: Opening) -> Session:
     """An opened model. What ONNX Runtime raises passes untouched: its message is the answer."""
-    onnxruntime = _import_onnxruntime()
+    onnxruntime = import_onnxruntime()
     check_options("onnxruntime", asked.options, OPTIONS)
     provider, available = asked.provider, onnxruntime.get_available_providers()
     if provider not in available:
@@ -138,7 +135,7 @@ def _describe_options(options: Any, plan: Plan) -> Dict[str, Any]:
 def describe() -> Optional[Dict[str, Any]]:
     """Version, providers and the newest opset that is accepted; None where it is not on the board."""
     try:
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
     except RuntimeMissing:
         return None
 

@@ -12,8 +12,8 @@ import os
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from device_agent.environment import usable_cores
-from device_agent.onnx_graph import GraphNode, read_nodes
 from device_agent.runtimes import onnxruntime as plain
+from device_agent.runtimes.onnx_graph import GraphNode, read_nodes
 from device_agent.runtimes.onnxruntime_providers import explain_missing, plan_session
 from device_agent.runtimes.session import Feed, Opening, RuntimeMissing, check_options
 from device_agent.runtimes.tracing import NodeTimes, Shapes, Trace, Tracing
@@ -35,7 +35,7 @@ class _Event(NamedTuple):
 
 def open_tracing(asked: Opening, folder: str) -> Tracing:
     """A model that is opened as it is for measuring, with profiling on; its files go to `folder`."""
-    onnxruntime = plain._import_onnxruntime()
+    onnxruntime = plain.import_onnxruntime()
     check_options("onnxruntime", asked.options, plain.OPTIONS)
     available = onnxruntime.get_available_providers()
     if asked.provider not in available:

@@ -18,6 +18,7 @@ from device_agent.runtimes.session import (
     RuntimeMissing,
     Session,
     check_options,
+    import_package,
 )
 
 # f32 unless asked: OpenVINO would compute in bf16 or f16 wherever the processor can.
@@ -47,11 +48,7 @@ def _import_openvino() -> Any:
     # Importing openvino writes to ~/intel and reports to its maker through this package, where it is there.
     # Python takes None for a module that cannot be imported; openvino then goes without it.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino  # type: ignore[import-not-found,unused-ignore]  # only boards must have it
-    except ImportError as error:
-        message = "openvino cannot be imported on the board: {}. Install openvino for the board's Python"
-        raise RuntimeMissing(message.format(error)) from error
+    openvino = import_package("openvino")
     if not hasattr(openvino, "Core"):
         raise RuntimeMissing("openvino on the board is older than 2023.1. Install a newer one")
     return openvino

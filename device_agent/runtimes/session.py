@@ -1,5 +1,6 @@
 """What the agent needs from an opened model, whatever runtime opened it."""
 
+import importlib
 import json
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -93,6 +94,15 @@ class Runtime(NamedTuple):
 
     version: str
     open: Callable[[Opening], Session]
+
+
+def import_package(name: str) -> Any:
+    """A runtime's package. Raises RuntimeMissing where the board cannot import it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        message = "{0} cannot be imported on the board: {1}. Install {0} for the board's Python"
+        raise RuntimeMissing(message.format(name, error)) from error
 
 
 def check_options(runtime: str, given: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-from device_agent.onnx_graph import GraphNode
+from device_agent.runtimes.onnx_graph import GraphNode
 from device_agent.runtimes.session import Feed
 
 Shapes = List[Tuple[str, List[int]]]
