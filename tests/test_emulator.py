@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from host.errors import DeviceError, UsageError
 from host.fleet import emulator
 from host.fleet.emulator_processes import find_processes
 from host.fleet.registry import load_devices, save_device
+from host.fleet.remote import quote_command
 from host.fleet.ssh import open_ssh
 from host.specs.device import Device, Emulation
 from host.workspace import Workspace
@@ -224,6 +226,27 @@ def test_a_client_that_goes_takes_its_command_along(emulated_device: Device) -> 
         lines = remote.stream(["sh", "-c", "echo $$; sleep 60"], idle_timeout=20)
         process = psutil.Process(int(next(lines)))
     process.wait(timeout=10)
+
+
+NEVER_READS = ["sh", "-c", "echo $$; exec sleep 60"]
+READS_SLOWLY = [
+    "python3", "-uc", "import os, time; print(os.getpid())\nwhile os.read(0, 1000): time.sleep(0.01)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", [NEVER_READS, READS_SLOWLY])
+def test_a_broken_link_ends_a_command_that_has_not_taken_its_input(
+    emulated_device: Device, argv: list[str]
+) -> None:
+    with open_ssh(emulated_device) as remote:
+        channel = remote._link.open_session()
+        channel.exec_command(f"exec {quote_command(argv)}")
+        process = psutil.Process(int(channel.makefile().readline()))
+        channel.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            channel.sendall(bytes(32 << 20))
+        remote._link.sock.shutdown(socket.SHUT_RDWR)
+        process.wait(timeout=10)
 
 
 def test_a_board_started_under_nohup_still_hangs_up(own_workspace: Workspace) -> None:

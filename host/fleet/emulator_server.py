@@ -195,7 +195,7 @@ class Sessions:
             start_new_session=True,
             preexec_fn=self._board.bind,
         )
-        feeding = asyncio.create_task(_feed(session, process))
+        beside = [asyncio.create_task(task(session, process)) for task in (_feed, _hang_up_when_closed)]
         try:
             await asyncio.gather(
                 _carry(process.stdout, session.stdout), _carry(process.stderr, session.stderr)
@@ -205,13 +205,14 @@ class Sessions:
         except (asyncssh.Error, OSError, EOFError):
             session.close()
         finally:
-            feeding.cancel()
+            for task in beside:
+                task.cancel()
             if process.returncode is None:
                 _hang_up(process.pid)
 
 
 async def _feed(session: asyncssh.SSHServerProcess[bytes], process: asyncio.subprocess.Process) -> None:
-    """Carry the client's input. The end of the connection is the end of the input, and hangs up."""
+    """Carry the client's input to its end."""
     stdin = process.stdin
     assert stdin is not None  # noqa: S101 - it is a pipe
     try:
@@ -219,9 +220,15 @@ async def _feed(session: asyncssh.SSHServerProcess[bytes], process: asyncio.subp
             stdin.write(data)
             await stdin.drain()
     except (asyncssh.Error, OSError):
-        pass  # either side closed; what it means is seen below
+        pass  # either side closed
     with contextlib.suppress(OSError):
         stdin.close()
+
+
+async def _hang_up_when_closed(
+    session: asyncssh.SSHServerProcess[bytes], process: asyncio.subprocess.Process
+) -> None:
+    """End the command with the connection, also one that has not taken its input and so holds up `_feed`."""
     await session.channel.wait_closed()
     if process.returncode is None:
         _hang_up(process.pid)
