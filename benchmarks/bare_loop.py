@@ -10,13 +10,13 @@ import sys
 import time
 from array import array
 
-import numpy
-import onnxruntime
-
 REWARM_S = 0.1
 
 
 def main() -> None:
+    import numpy
+    import onnxruntime
+
     model, feeds_file, descriptor = sys.argv[1:]
     replies = os.fdopen(int(descriptor), "wb")
     options = onnxruntime.SessionOptions()
@@ -26,35 +26,45 @@ def main() -> None:
     run = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
     with numpy.load(feeds_file) as loaded:
         feeds = [{"x": feed} for feed in loaded["x"]]
-    clock = time.perf_counter_ns
     seconds, durations = 0.0, array("Q")
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "open":
             seconds = command["seconds"]
-            begin, count = clock(), 0
-            while clock() - begin < 1e9:
-                run(None, feeds[count % len(feeds)])
-                count += 1
-            durations = array("Q", bytes(8 * (int(2 * count * seconds) + 1000)))
+            durations = make_buffer(run, feeds, seconds)
             replies.write(b'{"done": {}}\n')
         else:
-            warm = clock() + int(REWARM_S * 1e9)
-            while clock() < warm:
-                run(None, feeds[0])
-            count, end = 0, clock() + int(seconds * 1e9)
-            while True:
-                feed = feeds[count % len(feeds)]
-                started = clock()
-                run(None, feed)
-                ended = clock()
-                durations[count] = ended - started
-                count += 1
-                if ended >= end or count == len(durations):
-                    break
+            count = time_round(run, feeds, seconds, durations)
             replies.write(json.dumps({"done": {"count": count}}).encode() + b"\n")
             replies.write(memoryview(durations)[:count])
         replies.flush()
+
+
+def make_buffer(run, feeds, seconds):
+    """Room for the samples of a round, found by a second of inferences, which warm up as well."""
+    begin, count = time.perf_counter_ns(), 0
+    while time.perf_counter_ns() - begin < 1e9:
+        run(None, feeds[count % len(feeds)])
+        count += 1
+    return array("Q", bytes(8 * (int(2 * count * seconds) + 1000)))
+
+
+def time_round(run, feeds, seconds, durations):
+    """Fill the buffer with durations in ns; how many."""
+    clock = time.perf_counter_ns
+    warm = clock() + int(REWARM_S * 1e9)
+    while clock() < warm:
+        run(None, feeds[0])
+    count, end = 0, clock() + int(seconds * 1e9)
+    while True:
+        feed = feeds[count % len(feeds)]
+        started = clock()
+        run(None, feed)
+        ended = clock()
+        durations[count] = ended - started
+        count += 1
+        if ended >= end or count == len(durations):
+            return count
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What the agent's worker reports beside a bare loop around the same session, and what its loop costs.
 
-Both are processes of their own, pinned to the same single core, and open the same file with the same
-settings and the same feeds. The worker is the real one: `agent.pyz worker`, asked through its command pipe
-as a run asks it. The other one holds nothing but a loop (bare_loop.py). Their rounds alternate in ABBA order,
-so that drift cancels, and the pooled percentiles are compared: the agent's as the ledger computes them. Where
-a process happens to lie in memory moves its latency, so each model is measured by several pairs of processes.
-Memory is read from /proc at the same stage of both, after their last round.
+The worker is the real one: `agent.pyz worker`, asked through its command pipe as a run asks it, on a single
+core. Between its rounds the same process runs rounds of a bare loop (bare_inside.py), in ABBA order: where a
+process happens to lie in memory moves its latency by several per cent, and so both lie in the same place.
+What neighbouring rounds say is compared, since the machine is not as fast now as it was a minute ago.
+
+Then the worker is held against a process that holds nothing but such a loop (bare_loop.py), by many pairs of
+fresh processes. Their difference is told with its 95 % interval, which is the wider the more processes of
+one program differ. Memory is read from /proc at the same stage of both, after their last round.
 
 The cost of the loop itself is what one turn of it takes around an inference that does nothing, less two
 readings of the clock.
@@ -13,22 +15,25 @@ readings of the clock.
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import sys
 import tempfile
 from array import array
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from figures import Figure, at_most, below, build_parser, fact, tell
 from workers import Process, Samples, write_task
 
 from device_agent import timing
 from host.fleet.agent_archive import build_agent
-from host.ledger.statistics import LatencySummary, summarize_latency
+from host.ledger.statistics import LatencySummary, student_quantile, summarize_latency
 from host.specs.measure import Measure
 
 DEVIATION_LIMIT = 1.0
@@ -50,10 +55,18 @@ SLOW_MODELS = ("conv 64×96×96",)
 
 @dataclass(frozen=True)
 class Settings:
+    """Fresh processes and rounds in each: of the worker with a loop inside, and of pairs of processes."""
+
+    inside: int
+    inside_rounds: int
     pairs: int
-    rounds: int
+    pair_rounds: int
     round_s: float
     slow_round_s: float
+
+
+QUICK = Settings(1, 4, 2, 2, 0.1, 0.3)
+EARNEST = Settings(4, 20, 12, 4, 0.15, 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,17 +82,29 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The rounds of a worker and of a loop, and the memory in MiB that the worker had more."""
+class Rounds:
+    """The rounds that the agent told, and those of a bare loop that lay beside them in time."""
 
     told: list[Samples]
     bare: list[Samples]
+
+    def find_changes(self) -> list[float]:
+        """The logarithm of how many times the bare median the agent's is, for each pair of neighbours."""
+        pairs = zip(self.told, self.bare, strict=True)
+        return [math.log(float(np.median(told)) / float(np.median(bare))) for told, bare in pairs]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The rounds of a worker and of another process, and the memory in MiB that the worker had more."""
+
+    rounds: Rounds
     added: dict[str, float]
 
 
 def main() -> int:
     options = build_parser(__doc__).parse_args()
-    settings = Settings(1, 4, 0.1, 0.3) if options.quick else Settings(4, 12, 0.15, 1.0)
+    settings = QUICK if options.quick else EARNEST
     core = max(os.sched_getaffinity(0))
     figures = measure_cost()
     with tempfile.TemporaryDirectory() as name:
@@ -117,28 +142,50 @@ def time_readings(count: int) -> float:
 
 
 def compare_model(label: str, bench: Bench) -> list[Figure]:
-    """What the agent reports for one model, and how far that is from the bare loop."""
-    pairs = [measure_pair(bench, number) for number in range(bench.settings.pairs)]
-    told = summarize_latency([one for pair in pairs for one in pair.told])
-    bare = summarize_latency([one for pair in pairs for one in pair.bare])
+    """What the agent reports for one model, and how far that is from a bare loop: inside, and apart."""
+    settings = bench.settings
+    inside = [measure_inside(bench) for _ in range(settings.inside)]
+    told = summarize_latency([one for rounds in inside for one in rounds.told])
+    bare = summarize_latency([one for rounds in inside for one in rounds.bare])
+    change, _ = find_change([change for rounds in inside for change in rounds.find_changes()])
     figures = [
         fact(f"{label}: p50 of the bare loop", bare.p50, "ms"),
         fact(f"{label}: p50 that the agent reports", told.p50, "ms"),
-        at_most(f"{label}: difference", find_deviation(told, bare), DEVIATION_LIMIT, "%"),
+        at_most(f"{label}: difference", abs(change), DEVIATION_LIMIT, "%"),
         at_most(f"{label}: p99 above that of the bare loop", find_tail(told, bare), TAIL_LIMIT, "times"),
     ]
+    pairs = [measure_pair(bench, number) for number in range(settings.pairs)]
+    apart, reach = find_change([statistics.median(pair.rounds.find_changes()) for pair in pairs])
+    figures.append(fact(f"{label}: difference of processes apart", apart, "%"))
+    figures.append(fact(f"{label}:   give or take", reach, "%"))
     for name in ("VmRSS", "VmHWM", "Pss"):
         middle = statistics.median(pair.added[name] for pair in pairs)
         figures.append(below(f"{label}: {name} above the bare loop", middle, MEMORY_LIMIT_MIB, "MiB"))
     return figures
 
 
-def find_deviation(told: LatencySummary, bare: LatencySummary) -> float | None:
-    return None if told.p50 is None or bare.p50 is None else 100 * abs(told.p50 / bare.p50 - 1)
+def find_change(logarithms: list[float]) -> tuple[float, float]:
+    """Mean of logarithms of ratios and the reach of its 95 % interval, both in per cent."""
+    error = statistics.stdev(logarithms) / math.sqrt(len(logarithms))
+    reach = student_quantile(len(logarithms) - 1) * error
+    return 100 * math.expm1(statistics.mean(logarithms)), 100 * math.expm1(reach)
 
 
 def find_tail(told: LatencySummary, bare: LatencySummary) -> float | None:
     return None if told.p99 is None or bare.p99 is None else told.p99 / bare.p99
+
+
+def measure_inside(bench: Bench) -> Rounds:
+    """The rounds of a fresh worker, and between them those of a loop in the same process."""
+    script = str(Path(__file__).with_name("bare_inside.py"))
+    with Process([script, str(bench.agent), "--work", str(bench.work), "worker"], bench.core) as worker:
+        open_worker(worker, bench)
+        worker.ask(do="bare", seconds=bench.round_s)  # makes its buffer
+        return alternate(
+            bench.settings.inside_rounds,
+            worker.measure_round,
+            lambda: worker.measure_round(do="bare", seconds=bench.round_s),
+        )
 
 
 def measure_pair(bench: Bench, pair: int) -> Pair:
@@ -152,16 +199,28 @@ def measure_pair(bench: Bench, pair: int) -> Pair:
     with ExitStack() as running:
         both = {name: running.enter_context(Process(commands[name], bench.core)) for name in names}
         worker, loop = both["worker"], both["loop"]
-        rules = Measure(round_s=bench.round_s).model_dump(mode="json")
-        worker.ask(do="open", task=bench.task, protocol=rules, layer=None)
-        worker.ask(do="memory")
+        open_worker(worker, bench)
         loop.ask(do="open", seconds=bench.round_s)
-        rounds: dict[str, list[Samples]] = {"worker": [], "loop": []}
-        for number in range(bench.settings.rounds):
-            for name in ("worker", "loop") if number % 2 == 0 else ("loop", "worker"):
-                rounds[name].append(both[name].measure_round())
+        rounds = alternate(bench.settings.pair_rounds, worker.measure_round, loop.measure_round)
         memory, plain = worker.read_memory(), loop.read_memory()
-    return Pair(rounds["worker"], rounds["loop"], {name: memory[name] - plain[name] for name in memory})
+    return Pair(rounds, {name: memory[name] - plain[name] for name in memory})
+
+
+def open_worker(worker: Process, bench: Bench) -> None:
+    """Bring a worker to where its first round would be asked for."""
+    rules = Measure(round_s=bench.round_s).model_dump(mode="json")
+    worker.ask(do="open", task=bench.task, protocol=rules, layer=None)
+    worker.ask(do="memory")
+
+
+def alternate(count: int, measure_told: Callable[[], Samples], measure_bare: Callable[[], Samples]) -> Rounds:
+    """So many rounds of both, in ABBA order, so that drift cancels."""
+    rounds = Rounds([], [])
+    for number in range(count):
+        both = [(rounds.told, measure_told), (rounds.bare, measure_bare)]
+        for kept, measure in both if number % 2 == 0 else reversed(both):
+            kept.append(measure())
+    return rounds
 
 
 if __name__ == "__main__":

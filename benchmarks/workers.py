@@ -51,9 +51,9 @@ class Process:
                 return answer
         raise RuntimeError(f"the process ended with exit code {self._process.wait()}")
 
-    def measure_round(self) -> Samples:
+    def measure_round(self, do: str = "round", **settings: Any) -> Samples:
         """The samples of one round in nanoseconds: packed in the worker's answer, raw behind the loop's."""
-        answer = self.ask(do="round")
+        answer = self.ask(do=do, **settings)
         packed = answer.get("samples_ns")
         raw = self._replies.read(8 * answer["count"]) if packed is None else unpack_samples(packed).tobytes()
         return np.frombuffer(raw, dtype="<u8").astype(np.int64)
