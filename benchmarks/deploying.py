@@ -9,20 +9,33 @@ is there, is told beside it. Assembling the layer is left out, and so is unpacki
 
 Then `bench deploy` is run twice as a process, on a board that is new: the second must have next to nothing
 to send, and be done soon.
+
+Behind OpenSSH, 60 MB are also deployed as a new board gets them, from connecting to the last receipt, beside
+`scp` of the same file to the same server; once random bytes, once float32 weights as a model has them. Then
+to eight boards at once from this one process: all of them are accounts of the same machine here, so that
+their decrypting, hashing and writing shares its cores with our sending. And once more to a board that has it
+all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 from bench_command import call_bench
 from figures import Figure, at_least, at_most, below, build_parser, fact, tell
 from openssh import find_sshd, run_sshd
@@ -30,7 +43,7 @@ from paramiko import SFTPClient
 
 from host.fleet import emulator
 from host.fleet.agent_archive import build_agent
-from host.fleet.deploying import deploy
+from host.fleet.deploying import Deployment, deploy
 from host.fleet.layers import assemble_layer
 from host.fleet.probing import bootstrap_agent, probe_board
 from host.fleet.remote import Remote
@@ -46,6 +59,11 @@ from host.workspace import Workspace, find_root
 RATIO = 0.8
 SECOND_S = 2.0
 SECOND_KIB = 64.0
+SCP_RATIO = 1.5
+EIGHT_RATIO = 2.5
+WARM_S = 1.0
+BOARDS = 8
+PAYLOAD_BYTES = 60_000_000
 NAME = "benchmark"
 PACKAGES = ("numpy", "onnxruntime", "psutil")
 
@@ -69,6 +87,7 @@ def main() -> int:
         return tell(figures, options.format)
     with tempfile.TemporaryDirectory() as name, run_sshd(program, Path(name)) as device:
         figures += compare_link("OpenSSH", device, cache, pairs)
+        figures += compare_scp(device, Path(name), build_agent(cache), pairs)
     return tell(figures, options.format)
 
 
@@ -138,6 +157,111 @@ def compare_link(label: str, device: Device, cache: Path, pairs: int) -> list[Fi
         fact(f"{label}: the worst pair", min(ratios)),
         fact(f"{label}: unpacking the layer", unpacking, "s"),
     ]
+
+
+def compare_scp(device: Device, folder: Path, agent: Blob, pairs: int) -> list[Figure]:
+    """A new board's 60 MB beside scp, eight new boards at once, and a board that lacks nothing."""
+    figures: list[Figure] = []
+    names = (f"scp-{number}" for number in count())
+    for kind, payload in (("random", make_random(folder)), ("weights", make_weights(folder))):
+        ours, theirs = [], []
+        for pair in range(pairs):
+            steps = [
+                (ours, partial(deploy_new, move_to(device, next(names)), agent, payload)),
+                (theirs, partial(copy_by_scp, device, payload, folder / "home" / next(names))),
+            ]
+            for times, step in steps if pair % 2 == 0 else reversed(steps):
+                times.append(time_call(step))
+            clear_home(folder)
+        ratio = statistics.median(own / other for own, other in zip(ours, theirs, strict=True))
+        figures += [
+            fact(f"60 MB, {kind}: scp", statistics.median(theirs), "s"),
+            fact(f"60 MB, {kind}: deployed cold", statistics.median(ours), "s"),
+            at_most(f"60 MB, {kind}: deployed cold / scp", ratio, SCP_RATIO),
+        ]
+    return [*figures, *deploy_to_eight(device, folder, agent, payload, pairs, names)]
+
+
+def deploy_to_eight(
+    device: Device, folder: Path, agent: Blob, payload: Blob, pairs: int, names: Iterator[str]
+) -> list[Figure]:
+    one, eight, scps, warm, sent = [], [], [], [], 0
+    for _ in range(pairs):
+        own = move_to(device, next(names))
+        one.append(time_call(partial(deploy_new, own, agent, payload)))
+        began = time.perf_counter()
+        sent = max(sent, deploy_new(own, agent, payload).bytes_sent)
+        warm.append(time.perf_counter() - began)
+        boards = [move_to(device, next(names)) for _ in range(BOARDS)]
+        eight.append(
+            time_call(partial(do_at_once, [partial(deploy_new, each, agent, payload) for each in boards]))
+        )
+        clear_home(folder)
+        places = [folder / "home" / next(names) for _ in range(BOARDS)]
+        scps.append(
+            time_call(partial(do_at_once, [partial(copy_by_scp, device, payload, each) for each in places]))
+        )
+        clear_home(folder)
+    ratio = statistics.median(many / single for many, single in zip(eight, one, strict=True))
+    return [
+        fact("60 MB to eight boards at once", statistics.median(eight), "s"),
+        fact("60 MB to eight boards at once, by eight scp", statistics.median(scps), "s"),
+        at_most("60 MB to eight boards at once / to one", ratio, EIGHT_RATIO),
+        at_most("60 MB, all of them there: connected and deployed", statistics.median(warm), WARM_S, "s"),
+        below("60 MB, all of them there: sent", sent / 1024, SECOND_KIB, "KiB"),
+    ]
+
+
+def do_at_once(steps: Sequence[Callable[[], object]]) -> None:
+    with ThreadPoolExecutor(len(steps)) as pool:
+        for done in [pool.submit(step) for step in steps]:
+            done.result()
+
+
+def move_to(device: Device, name: str) -> Device:
+    """The account as a board of its own: another name, and a work folder that is new."""
+    return device.model_copy(update={"name": name, "work_folder": f"~/{name}"})
+
+
+def deploy_new(device: Device, agent: Blob, payload: Blob) -> Deployment:
+    """All that a board gets before it measures, packages apart: from connecting on."""
+    with connect(device) as (_, remote):
+        bootstrap_agent(remote, device, agent)
+        return deploy(remote, device, agent, [payload], None, Silent())
+
+
+def copy_by_scp(device: Device, payload: Blob, target: Path) -> None:
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+    words = ["scp", "-q", "-F", "/dev/null", "-i", str(device.key_file), "-P", str(device.port)]
+    words += [word for option in options for word in ("-o", option)]
+    subprocess.run([*words, str(payload.path), f"{device.user}@{device.host}:{target}"], check=True)
+
+
+def time_call(step: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def clear_home(folder: Path) -> None:
+    for path in (folder / "home").glob("scp-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def make_random(folder: Path) -> Blob:
+    """Bytes that nothing makes smaller, as packages and packed models are."""
+    return make_payload(folder / "random", os.urandom(PAYLOAD_BYTES))
+
+
+def make_weights(folder: Path) -> Blob:
+    """Weights as training leaves them, in float32."""
+    values = np.random.default_rng(0).normal(0, 0.02, PAYLOAD_BYTES // 4).astype(np.float32)
+    return make_payload(folder / "weights", values.tobytes())
+
+
+def make_payload(path: Path, content: bytes) -> Blob:
+    path.write_bytes(content)
+    return Blob(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
 def send_raw(remote: Remote, layer: Blob) -> None:

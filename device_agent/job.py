@@ -73,10 +73,10 @@ def _check_scenario(rules: Dict[str, Any]) -> None:
 def _check_timeouts(timeouts: Any) -> None:
     _check(isinstance(timeouts, dict), "timeouts: expected an object")
     for name, value in timeouts.items():
-        known = name in ("open_s", "reply_s")
+        known = name in ("open_s", "reply_s", "task_s")
         _check(
             known and _is_number(value, 0, 1e6),
-            "timeouts.{}: expected open_s or reply_s, in seconds".format(name),
+            "timeouts.{}: expected open_s, reply_s or task_s, in seconds".format(name),
         )
 
 

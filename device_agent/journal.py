@@ -16,6 +16,12 @@ _HEAD = re.compile(rb'^\{"seq": (\d+), "event": "([a-z-]+)"')
 _HEAD_BYTES = 300
 
 
+def parse_head(line: bytes) -> Optional[str]:
+    """The event of a line; None where that is no line of a journal."""
+    head = _HEAD.match(line)
+    return None if head is None else head.group(2).decode()
+
+
 class Line(NamedTuple):
     """One whole line as it stands in the file, with what its head says."""
 
@@ -30,7 +36,7 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self.seq = _repair(self._descriptor)
+        self.seq = _repair(path, self._descriptor)
 
     def append(self, event: str, **fields: Any) -> int:
         """The sequence number of the new line, which is on the disk when this returns.
@@ -60,19 +66,14 @@ def _write_all(descriptor: int, content: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _repair(descriptor: int) -> int:
-    """The last sequence number, after cutting off the torn line that a lost run may have left."""
-    size = os.fstat(descriptor).st_size
+def _repair(path: str, descriptor: int) -> int:
+    """The last sequence number, after cutting off what a lost run may have left: a torn line, or one that the
+    disk has damaged and all that follows it."""
     whole, last = 0, 0
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(0)
-        for raw in file:
-            head = _HEAD.match(raw)
-            if not raw.endswith(b"\n") or head is None:
-                break
-            whole += len(raw)
-            last = int(head.group(1))
-    if whole < size:
+    for line, _ in read_sound(path):
+        whole += len(line.raw)
+        last = line.seq
+    if whole < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, whole)
     return last
 
@@ -104,6 +105,26 @@ def read_lines(path: str) -> Iterator[Line]:
         yield from tail.read()
 
 
+def read_sound(path: str) -> Iterator[Tuple[Line, Dict[str, Any]]]:
+    """Every line of a journal with what it tells, up to the first that is damaged or out of order."""
+    for number, line in enumerate(read_lines(path), 1):
+        told = _read_told(line)
+        if told is None or line.seq != number:
+            return
+        yield line, told
+
+
+def _read_told(line: Line) -> Optional[Dict[str, Any]]:
+    """What a line tells; None for one that is damaged. Samples carry a checksum of their own (zlib's)."""
+    try:
+        told: Dict[str, Any] = json.loads(line.raw.decode())
+        if "samples_ns" in told:
+            unpack_samples(told["samples_ns"])
+    except (ValueError, TypeError, zlib.error):
+        return None
+    return told
+
+
 class Known(NamedTuple):
     """What a journal already holds: rounds by task, tasks with a result, and how the last start ended."""
 
@@ -119,16 +140,14 @@ def read_known(path: str) -> Known:
     ended: Optional[str] = None
     if not os.path.exists(path):
         return Known(rounds, results, ended)
-    for line in read_lines(path):
+    for line, told in read_sound(path):
         ended = None
         if line.event == protocol.EVENT_ROUND:
-            told = json.loads(line.raw.decode())
             rounds.setdefault(told["task"], set()).add(told["round"])
         elif line.event == protocol.EVENT_RESULT:
-            told = json.loads(line.raw.decode())
             results[told["task"]] = told["status"]
         elif line.event == protocol.EVENT_RUN_ENDED:
-            ended = json.loads(line.raw.decode())["reason"]
+            ended = told["reason"]
     return Known(rounds, results, ended)
 
 

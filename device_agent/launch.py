@@ -11,6 +11,8 @@ from device_agent.faults import AgentFault
 from device_agent.job import parse_job
 from device_agent.journal import read_known
 from device_agent.lock import acquire_lock, find_holder
+from device_agent.logs import bound_log
+from device_agent.sending import hold_off_cleaning
 from device_agent.unpacked import provide_program
 from device_agent.work_folder import WorkFolder, write_file
 
@@ -29,7 +31,8 @@ def put_job(folder: WorkFolder, run: str, content: bytes) -> Answer:
         raise AgentFault(
             protocol.ERROR_BAD_JOB, "the job is of run {!r}, not of {!r}".format(job["run"], run)
         )
-    write_file(folder.job(run), content)
+    with hold_off_cleaning(folder):  # from here on nothing that the job names is cleaned away
+        write_file(folder.job(run), content)
     return {"run": run, "tasks": len(job["tasks"])}
 
 
@@ -89,6 +92,7 @@ def _spawn(folder: WorkFolder, run: str) -> Answer:
     log = os.path.join(folder.run(run), "agent.log")
     program = provide_program(folder, os.path.abspath(sys.argv[0]))
     command = [sys.executable, program, "--work", folder.root, "run", run]
+    bound_log(log)
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command + ["--ready", str(writer)],
@@ -111,23 +115,30 @@ def _spawn(folder: WorkFolder, run: str) -> Answer:
 
 def run_here(folder: WorkFolder, run: str, ready: Optional[int]) -> int:
     """Measure in this process; `ready` is where `start` waits until the lock is held or refused."""
+    from device_agent.board_root import find_root
     from device_agent.notify import Pokes
     from device_agent.run import Run, enter_folder
     from device_agent.supervision import Wakeup
+    from device_agent.tuning.fixing import claim, release
+    from device_agent.tuning.step import Place
 
     job = read_job(folder, run)
+    place, fix = Place(folder, find_root()), None
     try:
         lock = acquire_lock(folder, run, job["holder"])
         wakeup = Wakeup()
         journal = enter_folder(folder, run)
         pokes = Pokes()
-        measuring = Run(folder, job, journal, pokes, wakeup)
+        fix = claim(place, run)
+        measuring = Run(folder, job, journal, pokes, wakeup, fix)
         measuring.say_started()
     except (AgentFault, OSError) as error:
+        if fix is not None:
+            release(place)
         _answer(ready, _describe(error))
         raise
     _answer(ready, {"state": "started", "pid": os.getpid()})
-    measuring.measure()
+    measuring.measure(lambda: release(place))
     pokes.withdraw()  # before another start of this run may bind the name anew
     os.close(lock)  # before followers hear of the end, so that they may start another run
     pokes.close()

@@ -13,6 +13,8 @@ from device_agent.work_folder import WorkFolder
 if TYPE_CHECKING:
     import argparse
 
+    from device_agent.tuning.step import Place
+
 Answer = Dict[str, Any]
 Command = Callable[[WorkFolder, Any], int]
 
@@ -66,22 +68,31 @@ def build_parser(needs_work: bool = True) -> "argparse.ArgumentParser":
     added.add_argument("name")
     added.add_argument("--layer", metavar="SHA256")
     add("inventory", _inventory, "which blobs and layers are here, asked on standard input")
-    add("receive", _receive, "take blobs from standard input")
+    added = add("receive", _receive, "take blobs from standard input")
+    added.add_argument("--sender", metavar="NAME", help="whose earlier transfers are over")
     add("unpack", _unpack, "turn a layer's archive into its folder").add_argument("sha256")
     add("expand", _expand, "restore the model that a blob packs").add_argument("sha256")
+    add("clean", _clean, "remove what was used longest ago, asked on standard input")
     add("put-job", _put_job, "take a run's job from standard input").add_argument("run")
-    add("start", _start, "measure, detached from this session").add_argument("run")
+    added = add("start", _start, "measure, detached from this session")
+    added.add_argument("run")
+    added.add_argument("--clock", action="store_true", help="say what the board's clocks say, too")
     added = add("run", _run, "measure in this process")
     added.add_argument("run")
     added.add_argument("--ready", type=int, metavar="FD", help="where `start` waits for the answer")
     added = add("follow", _follow, "print the journal as it grows")
     added.add_argument("run")
     added.add_argument("--after", type=int, default=0, metavar="SEQ")
+    added.add_argument("--silence", type=float, metavar="S", help="how long the run may say nothing")
     add("stop", _stop, "end a run").add_argument("run")
     add("profile", _profile, "time by operator of one model, asked on standard input")
     added = add("profile-here", _profile_here, "what `profile` does in a process of its own")
     added.add_argument("answer", metavar="FILE")
     add("status", _status, "who measures now")
+    add("conditions", _conditions, "what would make measurements bad at this moment")
+    add("fix", _fix, "change the board for measurements, until the next run ends").add_argument("holder")
+    add("restore", _restore, "undo what `fix` has changed").add_argument("holder")
+    add("look", _look, "who measures now, and how far it is")
     added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
     added.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     return parser
@@ -140,15 +151,16 @@ def _inventory(folder: WorkFolder, _: Any) -> int:
     return _say(take_inventory(folder, _read_question()))
 
 
-def _receive(folder: WorkFolder, _: Any) -> int:
+def _receive(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.incoming import Incoming
     from device_agent.store import receive_blobs
 
-    receive_blobs(folder, sys.stdin.buffer, _print)
+    receive_blobs(folder, Incoming(sys.stdin.fileno()), _print, arguments.sender)
     return protocol.EXIT_OK
 
 
 def _unpack(folder: WorkFolder, arguments: Any) -> int:
-    from device_agent.store import unpack_layer
+    from device_agent.unpacking import unpack_layer
 
     return _say(unpack_layer(folder, arguments.sha256))
 
@@ -157,6 +169,12 @@ def _expand(folder: WorkFolder, arguments: Any) -> int:
     from device_agent.store import expand_blob
 
     return _say(expand_blob(folder, arguments.sha256))
+
+
+def _clean(folder: WorkFolder, _: Any) -> int:
+    from device_agent.cleaning import clean
+
+    return _say(clean(folder, _read_question()))
 
 
 def _put_job(folder: WorkFolder, arguments: Any) -> int:
@@ -168,7 +186,12 @@ def _put_job(folder: WorkFolder, arguments: Any) -> int:
 def _start(folder: WorkFolder, arguments: Any) -> int:
     from device_agent.launch import start_run
 
-    return _say(start_run(folder, arguments.run))
+    answer = start_run(folder, arguments.run)
+    if arguments.clock:
+        from device_agent.clocks import read_clocks
+
+        answer["clock"] = read_clocks()
+    return _say(answer)
 
 
 def _run(folder: WorkFolder, arguments: Any) -> int:
@@ -180,7 +203,7 @@ def _run(folder: WorkFolder, arguments: Any) -> int:
 def _follow(folder: WorkFolder, arguments: Any) -> int:
     from device_agent.follow import follow_journal
 
-    return follow_journal(folder, arguments.run, arguments.after)
+    return follow_journal(folder, arguments.run, arguments.after, arguments.silence)
 
 
 def _stop(folder: WorkFolder, arguments: Any) -> int:
@@ -205,6 +228,48 @@ def _status(folder: WorkFolder, _: Any) -> int:
     from device_agent.lock import find_holder
 
     return _say({"holder": find_holder(folder)})
+
+
+def _look(folder: WorkFolder, _: Any) -> int:
+    from device_agent.standing import describe_standing
+
+    return _say(describe_standing(folder))
+
+
+def _conditions(folder: WorkFolder, _: Any) -> int:
+    from device_agent.conditions import describe_conditions
+
+    return _say(describe_conditions(_find_place(folder)))
+
+
+def _fix(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.tuning.fixing import fix
+
+    return _tune(folder, arguments.holder, lambda place: fix(place, arguments.holder))
+
+
+def _restore(folder: WorkFolder, arguments: Any) -> int:
+    from device_agent.tuning.fixing import restore
+
+    return _tune(folder, arguments.holder, restore)
+
+
+def _tune(folder: WorkFolder, holder: str, change: Callable[["Place"], List[Answer]]) -> int:
+    """Change the board while its lock is held: nobody measures meanwhile."""
+    from device_agent.lock import acquire_lock
+
+    lock = acquire_lock(folder, "doctor", holder)
+    try:
+        return _say({"outcomes": change(_find_place(folder))})
+    finally:
+        os.close(lock)
+
+
+def _find_place(folder: WorkFolder) -> "Place":
+    from device_agent.board_root import find_root
+    from device_agent.tuning.step import Place
+
+    return Place(folder, find_root())
 
 
 def _parse(_: WorkFolder, arguments: Any) -> int:

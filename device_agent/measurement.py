@@ -1,14 +1,14 @@
 """One measurement inside its own process: open, memory, rounds, load for the power pass, evaluation."""
 
 import functools
-import os
 import time
 from typing import Any, Callable, Dict, List, Optional
 
 from device_agent import memory, protocol, timing
 from device_agent.environment import read_versions
 from device_agent.evaluation import evaluate
-from device_agent.faults import shorten_text
+from device_agent.faults import AgentFault, shorten_text
+from device_agent.intact import check_blob
 from device_agent.loop_only import LoopRounds
 from device_agent.rounds import Rounds
 from device_agent.runtimes import catalogue
@@ -21,6 +21,7 @@ Fields = Dict[str, Any]
 MEMORY_INFERENCES = 10
 COMPUTE_INFERENCES = 51
 SIGN_OF_LIFE_S = 2.0
+_FILES = ("model", "feeds", "evaluation", "reference")
 _OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "OutOfMemory", "BFCArena")
 
 
@@ -52,8 +53,9 @@ class Measurement:
         task = self._task
         runtime = load_runtime(task["runtime"])
         self._version = runtime.version
+        self._check_blobs()
         feeds = self._load_feeds()
-        path = self._find_blob("model")
+        path = self._folder.blob(task["model"])
         baseline, left_mb = memory.read_resident(), memory.read_available()
         started = timing.clock_ns()
         asked = Opening(
@@ -89,18 +91,32 @@ class Measurement:
             "memory_mb": {"baseline": baseline, "loaded": loaded},
         }
 
-    def _find_blob(self, key: str) -> str:
-        path = self._folder.blob(self._task[key])
-        if not os.path.isfile(path):
-            raise TaskFailed(protocol.FAILED_MISSING, "the blob of the {} is not on the board".format(key))
-        return path
+    def _check_blobs(self) -> None:
+        """Every file that this measurement needs is there, and is what it is named for.
+
+        All of them are looked at: whoever resumes sends at once what is gone.
+        """
+        failures = []
+        for key in _FILES:
+            if self._task.get(key):
+                try:
+                    check_blob(self._folder, self._task[key])
+                except AgentFault as fault:
+                    failures.append(
+                        TaskFailed(fault.kind, "the blob of the {} {}".format(key, fault.message))
+                    )
+        if failures:
+            raise failures[0]
+
+    def _path(self, key: str) -> Optional[str]:
+        return self._folder.blob(self._task[key]) if self._task.get(key) else None
 
     def _load_feeds(self) -> List[Any]:
         """The feeds of the timed loop, each a complete set of inputs."""
         import numpy
 
         try:
-            with numpy.load(self._find_blob("feeds")) as loaded:
+            with numpy.load(self._folder.blob(self._task["feeds"])) as loaded:
                 arrays = {name: numpy.ascontiguousarray(loaded[name]) for name in loaded.files}
         except (OSError, ValueError) as error:
             raise TaskFailed(protocol.FAILED_OPEN, "the feeds cannot be read: {}".format(error)) from error
@@ -164,8 +180,8 @@ class Measurement:
                 send_sign()
 
         is_possible = self._loops is None  # not where every batch would start a process
-        evaluation = self._find_blob("evaluation") if task["evaluation"] and is_possible else None
-        reference = self._find_blob("reference") if task["reference"] else None
+        evaluation = self._path("evaluation") if is_possible else None
+        reference = self._path("reference")
         # At the batch that was timed: a larger one may want more memory than was measured, or than there is.
         name, infer, batch = self._session.inputs[0].name, self._session.infer, task["batch"]
         quality = _guard(

@@ -40,6 +40,7 @@ def probe_board(folder: WorkFolder, layer: Optional[str], root: str = "/") -> Di
         os=parse_os_release(read_text(root, "etc/os-release") or ""),
         kernel=read_kernel(root),
         free_bytes=folder.free_bytes(),
+        loads_code=folder.loads_code(),
         power_sources=describe_sources(root),
         runtimes=_probe_runtimes(folder, layer),
     )

@@ -14,12 +14,15 @@ import sys
 from typing import Any, Dict
 
 from device_agent import protocol
+from device_agent.board_root import find_root
 from device_agent.faults import AgentFault
 from device_agent.lock import acquire_lock
 from device_agent.measurement import TaskFailed
 from device_agent.profile_piece import fit_answer, measure_piece
 from device_agent.sensors.load import read_oom_kills
 from device_agent.supervision import explain_death, read_tail, start_pdeathsig
+from device_agent.tuning.fixing import settle
+from device_agent.tuning.step import Place
 from device_agent.work_folder import WorkFolder, check_sha256, make_folder
 from device_agent.worker import offer_to_oom_killer
 
@@ -40,6 +43,7 @@ def profile(folder: WorkFolder, question: Any) -> Fields:
     lock = acquire_lock(folder, "profile", question["holder"])
     scratch = os.path.join(folder.root, "profiling")
     try:
+        settle(Place(folder, find_root()))
         shutil.rmtree(scratch, ignore_errors=True)  # of a piece that was killed
         _check_space(folder, question)
         make_folder(scratch)

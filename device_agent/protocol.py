@@ -16,21 +16,27 @@ A run on the board, below the work folder of the device:
     runs/<run>/worker-<task>.log  what a worker printed
     runs/<run>/agent.log        what the run itself printed: empty unless something went wrong
     runs/<run>/notify.sock      pokes followers when a line was added
+    runs/<run>/stop             is there where a host asked the run to stop
+    sending                     held (flock) by all that is being sent; cleaning waits for it
     board.json                  what is known of the board from one run to the next: how cool it idles
+    tuning.json                 what `fix` has changed on the board, and what was before
+    clocks.conf                 the clocks that jetson_clocks had before `fix`
     lock                        held (flock) by the run that measures; its text says who and since when
 
 The journal is JSON Lines. Every line has `seq` (from 1, without gaps), `event`, `wall` (seconds since
 the epoch) and `mono` (seconds of the board's monotonic clock):
 
-    run-started   run, schema, agent, python, environment
+    run-started   run, schema, agent, python, boot, environment
     task-opened   task, block, provider, threads, runtime_version, inputs, load_ms, first_inference_ms,
                   memory_mb, environment; tasks of one block are interleaved (memory decides how many)
-    progress      task, phase (opening, memory, cooling, warming, round, sustaining, power, evaluating), round
+    progress      task, phase (opening, memory, cooling, warming, round, sustaining, power, evaluating),
+                  round, tally (rounds_total, rounds_done, rounds_since this start, elapsed_s of it)
     round         task, round, count, samples_ns (base64 of zlib of little-endian uint64), warmup,
                   environment; of the paced scenario also paced (due, missed, wakeup_ms), of the sustained one
                   inferences and sum_s, since only a part of the samples is kept
     result        task, status (ok, failed), and on success the measurement, else error
-    run-ended     reason (completed, stopped, failed), ok, failed, error
+    run-ended     reason (completed, stopped, interrupted, failed), ok, failed, error; interrupted is who got
+                  a signal that no `stop` sent, as at a shutdown
 
 A round of a task that is in the journal is never measured again: a run that is started anew goes on
 from what its journal holds. What a board sends never names a path on the host.
@@ -45,8 +51,12 @@ EXIT_FAULT = 1  # the answer is a JSON object {"error": {"kind", "message"}}
 EXIT_USAGE = 2
 EXIT_OLD_PYTHON = 3
 EXIT_LOCKED = 4  # another run measures; the answer says which
+EXIT_SILENT = 5  # a run that lives has said nothing for longer than it may
 
 OLDEST_PYTHON = (3, 6)
+
+STALL_S = 45.0
+"""A transfer from which nothing arrives for so long is over; the host takes a link for lost later."""
 
 # Kinds of error that the host tells apart.
 ERROR_LOCKED = "locked"
@@ -55,6 +65,8 @@ ERROR_CORRUPT = "corrupt"
 ERROR_MISSING = "missing"
 ERROR_READ_ONLY = "read-only"
 ERROR_BAD_JOB = "bad-job"
+ERROR_STALLED = "stalled"  # nothing came any more from the host
+ERROR_SENDING = "sending"  # hosts send files just now
 ERROR_OTHER = "other"
 
 # Why a measurement failed: `error.kind` of a result.
@@ -63,7 +75,8 @@ FAILED_CRASH = "crash"  # the worker ended by a signal or an exit code
 FAILED_MEMORY = "memory"  # the worker was killed for memory
 FAILED_HANG = "hang"  # the worker gave no sign of life within its timeout
 FAILED_INFER = "infer"  # an inference raised
-FAILED_MISSING = "missing"  # a runtime or provider is not on the board
+FAILED_MISSING = "missing"  # a runtime, a provider or a file is not on the board
+FAILED_CORRUPT = "corrupt"  # a file is not what its name says; the next deployment sends it anew
 
 # How inferences follow each other: `scenario` of a job's protocol.
 SINGLE_STREAM = "single-stream"  # back to back

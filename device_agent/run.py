@@ -1,5 +1,6 @@
 """A run: every task gets a fresh worker, and the rounds of all of them are interleaved."""
 
+import contextlib
 import functools
 import os
 import platform
@@ -10,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from device_agent import power, protocol
 from device_agent.board_root import find_root
+from device_agent.clocks import read_boot
 from device_agent.cooling import Cooling
 from device_agent.energy import NO_POWER
 from device_agent.environment import read_environment
@@ -25,6 +27,7 @@ from device_agent.sensors.thermal import read_temperature
 from device_agent.summary import Opened, summarize_task
 from device_agent.supervision import Stopped, Wakeup, start_worker
 from device_agent.sustaining import add_surroundings, ask_pieces
+from device_agent.tally import Tally
 from device_agent.watching import Watch
 from device_agent.work_folder import WorkFolder
 
@@ -46,7 +49,13 @@ class Run:
     """One start of a run. The process has changed into the run's folder and holds the lock."""
 
     def __init__(
-        self, folder: WorkFolder, job: Fields, journal: Journal, pokes: Pokes, wakeup: Wakeup
+        self,
+        folder: WorkFolder,
+        job: Fields,
+        journal: Journal,
+        pokes: Pokes,
+        wakeup: Wakeup,
+        fix: Optional[Fields] = None,
     ) -> None:
         self._folder = folder
         self._job = job
@@ -56,9 +65,11 @@ class Run:
         self._wakeup = wakeup
         self._known = read_known(journal.path)
         self._statuses = dict(self._known.results)
+        self._tally = Tally(job, self._known)
         self._opened: List[Opened] = []
         self._largest_mb = 0.0
         root = find_root()
+        self._fix = fix
         self._idle = read_environment(root)
         self._watch = Watch(root)
         cap_s = self._rules.get("cooldown_cap_s", 0.0)
@@ -72,11 +83,15 @@ class Run:
             schema=protocol.SCHEMA,
             agent=protocol.AGENT_VERSION,
             python=platform.python_version(),
-            environment=self._idle,
+            boot=read_boot(),
+            environment=dict(self._idle, fix=self._fix),
         )
 
-    def measure(self) -> None:
-        """Measure whatever has no result yet, and say how it ended. Workers are gone when this returns."""
+    def measure(self, put_back: Callable[[], None] = lambda: None) -> None:
+        """Measure whatever has no result yet, and say how it ended. Workers are gone when this returns.
+
+        `put_back` undoes what was changed on the board for this run, before anybody hears of its end.
+        """
         reason = "completed"
         error: Optional[Fields] = None
         try:
@@ -87,7 +102,7 @@ class Run:
                 self._measure_block()
                 block += 1
         except Stopped:
-            reason = "stopped"
+            reason = "stopped" if os.path.exists(self._folder.stop_mark(self._job["run"])) else "interrupted"
         except OSError as refused:
             traceback.print_exc()
             fault = describe_os_error(refused)
@@ -95,9 +110,13 @@ class Run:
         finally:
             for opened in self._opened:
                 opened.worker.end()
+            put_back()
         self._say_ended(reason, error)
 
     def _say(self, event: str, **fields: Any) -> None:
+        self._tally.note(event, fields)
+        if event == protocol.EVENT_PROGRESS:
+            fields["tally"] = self._tally.describe()
         self._journal.append(event, **fields)
         self._pokes.poke()
 
@@ -147,6 +166,7 @@ class Run:
         log = "worker-{}.log".format(name)
         worker = start_worker(self._folder.root, log, self._wakeup, self._watch)
         try:
+            worker.allow(self._timeouts.get("task_s"))
             command = {"do": "open", "task": task, "protocol": self._rules, "layer": self._job["layer"]}
             told = worker.ask(command, self._timeouts.get("open_s", choose_open_timeout(task)))
             self._say(protocol.EVENT_PROGRESS, task=name, phase="memory", round=None)
@@ -161,6 +181,7 @@ class Run:
             worker.end()
             raise
         opened = Opened(task, worker, told)
+        self._allow_slow(opened)
         self._opened.append(opened)
         self._largest_mb = max(self._largest_mb, opened.size_mb)
         self._say(protocol.EVENT_TASK_OPENED, task=name, block=block, environment=start, **told)
@@ -215,6 +236,14 @@ class Run:
             expected_s += rules["round_samples"] / rules["rate_hz"]
         return float(expected_s + least * first_s)
 
+    def _allow_slow(self, opened: Opened) -> None:
+        """A model whose first inference was slow may take longer than the job thought of, never shorter."""
+        asked: Optional[float] = self._timeouts.get("task_s")
+        if asked is not None:
+            expected_s, rounds = self._expect_round_s(opened), self._rules["rounds"]
+            pieces_s = (rounds - 1) * (self._rules["round_s"] if self._is_sustained else expected_s)
+            opened.worker.allow(max(asked, self._timeout(expected_s + pieces_s)))
+
     def _cool_down(self, name: str, number: int) -> Fields:
         """Wait until the board is cool: what it was when the round could begin. Raises Stopped."""
 
@@ -254,6 +283,7 @@ class Run:
         found = opened.worker.ask({"do": "evaluate"}, self._timeout(batch_s))
         measurement = summarize_task(self._journal.path, opened, found, self._rules)
         measurement["power"] = measured_power
+        measurement["environment"]["fix"] = self._fix
         self._statuses[name] = protocol.STATUS_OK
         self._say(protocol.EVENT_RESULT, task=name, status=protocol.STATUS_OK, measurement=measurement)
 
@@ -295,4 +325,6 @@ def shuffle_round(seed: int, number: int, names: Sequence[str]) -> List[str]:
 def enter_folder(folder: WorkFolder, run: str) -> Journal:
     """The journal of a run, after changing into its folder: socket and logs have relative names."""
     os.chdir(folder.run(run))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder.stop_mark(run))  # of an earlier start
     return Journal(folder.journal(run))

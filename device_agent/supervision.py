@@ -12,6 +12,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from device_agent import protocol
+from device_agent.logs import bound_log, open_log
 from device_agent.measurement import TaskFailed
 from device_agent.memory import parse_status
 from device_agent.sensors.load import read_oom_kills
@@ -73,7 +74,9 @@ class WorkerProcess:
         self._replies, writer = os.pipe()
         self._pending = b""
         self._asked = 0
-        with open(log, "wb") as output:  # anew: what an earlier worker said does not explain this one's end
+        self._spent_s = 0.0
+        self._allowed_s = float("inf")
+        with open_log(log) as output:  # anew: what an earlier worker said does not explain this one's end
             self._process = subprocess.Popen(
                 [sys.executable, os.path.abspath(sys.argv[0]), "--work", work, "worker", str(writer)],
                 stdin=subprocess.PIPE,
@@ -88,12 +91,26 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    def allow(self, seconds: Optional[float]) -> None:
+        """Bound what all answers of this worker may take together: signs of life do not extend it."""
+        self._allowed_s = float("inf") if seconds is None else seconds
+
     def ask(
         self, command: Dict[str, Any], timeout_s: float, take: Optional[Callable[[Any], None]] = None
     ) -> Dict[str, Any]:
         """The worker's answer. Every sign of life starts the timeout anew, and so does every piece of a long
         answer, which goes to `take`. Raises TaskFailed, Stopped."""
+        began = time.monotonic()
+        try:
+            return self._ask(command, timeout_s, take)
+        finally:
+            self._spent_s += time.monotonic() - began
+
+    def _ask(
+        self, command: Dict[str, Any], timeout_s: float, take: Optional[Callable[[Any], None]]
+    ) -> Dict[str, Any]:
         self._watch.begin()
+        last_s = time.monotonic() + self._allowed_s - self._spent_s
         self._asked += 1
         try:
             assert self._process.stdin is not None  # noqa: S101 (for the type checker: it is a pipe)
@@ -102,7 +119,7 @@ class WorkerProcess:
         except BrokenPipeError:
             raise self._name_death() from None
         while True:
-            reply = self._parse(self._read_line(command["do"], timeout_s))
+            reply = self._parse(self._read_line(command["do"], timeout_s, last_s))
             if "error" in reply:
                 self.end()
                 raise TaskFailed(reply["error"]["kind"], reply["error"]["message"])
@@ -127,12 +144,16 @@ class WorkerProcess:
         answer: Dict[str, Any] = reply
         return answer
 
-    def _read_line(self, doing: str, timeout_s: float) -> bytes:
+    def _read_line(self, doing: str, timeout_s: float, last_s: float) -> bytes:
         pieces: List[bytes] = [self._pending]
         deadline = time.monotonic() + timeout_s
         while b"\n" not in pieces[-1]:
-            if not self._wait_until_readable(deadline):
+            if not self._wait_until_readable(min(deadline, last_s)):
                 message = "no sign of life for {:.0f} s while it was to {}".format(timeout_s, doing)
+                if last_s < deadline:
+                    message = "not done with `{}` when all of its {:.0f} s were over".format(
+                        doing, self._allowed_s
+                    )
                 raise TaskFailed(protocol.FAILED_HANG, self._with_log(message + self._end_and_tell()))
             piece = os.read(self._replies, _CHUNK)
             if not piece:
@@ -157,6 +178,7 @@ class WorkerProcess:
 
     def _look(self) -> None:
         """Look at the board. A worker that leaves it too little memory is killed: raises TaskFailed."""
+        bound_log(self._log)
         try:
             self._watch.look()
         except Starving as reason:

@@ -10,9 +10,14 @@ _NAME = re.compile(r"^[0-9a-zA-Z_-][0-9a-zA-Z._-]{0,79}\Z")
 _SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 
 
+def is_name(name: str) -> bool:
+    """Whether a run or a task may be called so."""
+    return _NAME.match(name) is not None
+
+
 def check_name(name: object) -> str:
     """The name of a run or task, which becomes part of a path; raises AgentFault for any other word."""
-    if not isinstance(name, str) or not _NAME.match(name):
+    if not isinstance(name, str) or not is_name(name):
         raise AgentFault(protocol.ERROR_BAD_JOB, "not a name of a run or task: {!r}".format(name))
     return name
 
@@ -59,13 +64,24 @@ class WorkFolder:
     def journal(self, run: str) -> str:
         return os.path.join(self.run(run), "journal.jsonl")
 
+    def stop_mark(self, run: str) -> str:
+        """Is there where somebody asked the run to stop: other signals are those of a shutdown."""
+        return os.path.join(self.run(run), "stop")
+
     def free_bytes(self) -> int:
         """What an unprivileged user may still write to the disk of the work folder."""
+        disk = self._disk()
+        return disk.f_bavail * disk.f_frsize
+
+    def loads_code(self) -> bool:
+        """Whether the kernel loads compiled modules from here: not where it is mounted noexec."""
+        return not self._disk().f_flag & os.ST_NOEXEC
+
+    def _disk(self) -> os.statvfs_result:
         folder = self.root
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        disk = os.statvfs(folder)
-        return disk.f_bavail * disk.f_frsize
+        return os.statvfs(folder)
 
 
 def make_folder(path: str) -> str:

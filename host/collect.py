@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.fleet.boards import Board
-from host.fleet.journal import Event, Result, Round, decode_samples
+from host.fleet.journal import Event, Result, Round, TaskOpened, decode_samples
 from host.plan import Task
 from host.scenarios import Held, describe_paced, describe_sustained
 from host.specs.artifact import Artifact
@@ -37,9 +37,12 @@ class Collector:
     artifacts: Mapping[str, Artifact]
     measure: Measure = field(default_factory=Measure)
     _rounds: dict[str, dict[int, Held]] = field(default_factory=dict)
+    _opened: dict[str, float] = field(default_factory=dict)
 
     def take(self, event: Event) -> Collected | None:
         """The measurement that `event` completes, if it completes one."""
+        if isinstance(event, TaskOpened):
+            self._opened.setdefault(event.task, event.wall)
         if isinstance(event, Round) and event.task in self.tasks:
             told = event.model_copy(update={"samples_ns": ""})  # as numbers they are a third of it
             self._rounds.setdefault(event.task, {})[event.round] = Held(told, decode_samples(event))
@@ -48,7 +51,8 @@ class Collector:
         found = self._rounds.pop(event.task, {})
         rounds = tuple(found[index] for index in sorted(found))
         task = self.tasks[event.task]
-        measurement = describe_result(self.run, self.board, task, self.artifacts[task.variant_id], event)
+        artifact, opened = self.artifacts[task.variant_id], self._opened.get(event.task)
+        measurement = describe_result(self.run, self.board, task, artifact, event, opened)
         figures = {
             "scenario": self.measure.scenario,
             "paced": describe_paced(self.measure, rounds, measurement.batch),
@@ -57,14 +61,19 @@ class Collector:
         return Collected(measurement.model_copy(update=figures), tuple(held.samples for held in rounds))
 
 
-def describe_result(run: str, board: Board, task: Task, artifact: Artifact, result: Result) -> Measurement:
-    """The measurement of one task: what was planned and built, and what the board found out."""
+def describe_result(
+    run: str, board: Board, task: Task, artifact: Artifact, result: Result, opened: float | None = None
+) -> Measurement:
+    """The measurement of one task: what was planned and built, and what the board found out.
+
+    `opened` is when it began by this machine's clock; without it the board's own is believed.
+    """
     return Measurement(
         **_known_before(run, board, task, artifact),
         flags=_collect_flags(board, result.measurement.flags if result.measurement else ()),
         status=result.status,
         error=result.error.model_dump() if result.error else None,
-        **_told_by_board(task, result),
+        **_told_by_board(task, result, opened),
     )
 
 
@@ -131,11 +140,12 @@ def _asked(task: Task) -> dict[str, Any]:
     }
 
 
-def _told_by_board(task: Task, result: Result) -> dict[str, Any]:
+def _told_by_board(task: Task, result: Result, opened: float | None) -> dict[str, Any]:
     """What only the board knows; of a failed task it is little."""
     told = result.measurement
     if told is None:
         return {**_asked(task), "started_at": datetime.fromtimestamp(result.wall, UTC)}
+    began = told.started_at if opened is None else opened
     return {
         "provider": told.provider,
         "threads": told.threads,
@@ -152,5 +162,5 @@ def _told_by_board(task: Task, result: Result) -> dict[str, Any]:
         "memory_mb": told.memory_mb.model_dump(),
         "power": told.power.model_dump(),
         "environment": told.environment,
-        "started_at": datetime.fromtimestamp(told.started_at, UTC),
+        "started_at": datetime.fromtimestamp(began, UTC),
     }

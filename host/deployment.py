@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from host.converting import find_unconvertible, keep_convertible
+from host.crew import Crew, Ended, Say
+from host.errands import Errand, plan_errands
 from host.errors import BenchError
 from host.fitness import find_unfit
 from host.fleet.boards import Board, choose_devices
+from host.fleet.deploying import Deployment
 from host.fleet.registry import load_devices
-from host.measuring import Errand, plan_errands, send_files
+from host.measuring import send_errand
 from host.plan import Plan, Task, runtimes_of
 from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
@@ -37,6 +40,7 @@ def deploy_to_devices(
     progress: Progress,
     labels: Sequence[str] = (),
     jobs: int = 1,
+    parallel: int | None = None,
 ) -> tuple[list[Deployed], Mapping[str, BenchError]]:
     """Ready the devices, and send the variants of a profile too, all or those with these labels.
 
@@ -47,18 +51,20 @@ def deploy_to_devices(
     choices = profile.devices if profile else ()
     chosen = choose_devices(choices, device_names, load_devices(workspace))
     if profile is None:
-        boards, errors = ready_boards(chosen, lambda _: (RuntimeSettings(),), workspace, progress)
-        return [_deploy(board, None, progress) for board in boards.values()], errors
+        boards, errors = ready_boards(chosen, lambda _: (RuntimeSettings(),), workspace, progress, parallel)
+        return [_describe(board, board.deployment) for board in boards.values()], errors
     plan = plan_profile(profile, [device.name for device in chosen], workspace, labels)
     servable = keep_convertible(plan.tasks, progress)
-    ready, errors = ready_boards(chosen, partial(runtimes_of, servable), workspace, progress)
+    ready, errors = ready_boards(chosen, partial(runtimes_of, servable), workspace, progress, parallel)
     boards, misfits = split_suitable(plan, servable, ready)
     if not boards:
         raise next(iter({**errors, **misfits}.values()))
     tasks = [task for task in leave_out_optional(plan, servable, boards.values())[0] if task.device in boards]
     errands = _plan_sending(plan, tasks, profile.limits, boards, workspace, progress, jobs)
-    sent = [_deploy(board, errands.get(name), progress) for name, board in boards.items()]
-    return sent, {**errors, **misfits}
+    sent, lost = _send_all(boards, errands, progress, parallel)
+    if not sent:
+        raise next(iter(lost.values()))
+    return sent, {**errors, **misfits, **lost}
 
 
 def _plan_sending(
@@ -80,12 +86,34 @@ def _plan_sending(
     return {errand.board.device.name: errand for errand in planned}
 
 
+def _send_all(
+    boards: Mapping[str, Board], errands: Mapping[str, Errand], progress: Progress, parallel: int | None
+) -> tuple[list[Deployed], dict[str, BenchError]]:
+    """Send what is missing to all boards at once; what each got, and why others did not get it."""
+
+    def send(name: str, _say: Say) -> Deployed:
+        return _deploy(boards[name], errands.get(name), progress)
+
+    done: dict[str, Deployed] = {}
+    errors: dict[str, BenchError] = {}
+    for message in Crew(parallel).start({name: partial(send, name) for name in boards}).listen():
+        if isinstance(message, Ended) and isinstance(message.value, Deployed):
+            done[message.name] = message.value
+        elif isinstance(message, Ended) and isinstance(message.error, BenchError):
+            errors[message.name] = message.error
+        elif isinstance(message, Ended) and message.error is not None:
+            raise message.error
+    return [done[name] for name in boards if name in done], errors
+
+
 def _deploy(board: Board, errand: Errand | None, progress: Progress) -> Deployed:
     """Send what is missing of an errand's files; what readying the board has sent is counted in."""
-    costs = [board.deployment]
-    if errand:
-        with board.connect() as remote:
-            costs.append(send_files(errand, remote, progress))
+    if errand is None:
+        return _describe(board, board.deployment)
+    return _describe(board, board.deployment, send_errand(errand, progress))
+
+
+def _describe(board: Board, *costs: Deployment) -> Deployed:
     return Deployed(
         device=board.device.name,
         board=board.facts.board,

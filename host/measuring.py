@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from host.collect import Collector
-from host.compress.feeds import write_feeds
-from host.converting import provide_model
-from host.crew import Crew, Ended, Said, Say
+from host.crew import AT_ONCE, Crew, Ended, Said, Say
+from host.errands import Errand
 from host.errors import BenchError, DeviceError, LedgerError
-from host.fleet.boards import Board
 from host.fleet.deploying import Deployment, deploy
 from host.fleet.following import follow_run, stop_run
-from host.fleet.journal import Event, Job, JobTask, RunEnded, RunStarted, TaskProgress
+from host.fleet.journal import Event, RunEnded, RunStarted, TaskProgress
+from host.fleet.patience import Advancing, Lost, Notice, Outage, over_links, say_nothing
 from host.fleet.probing import describe_refusal
 from host.fleet.remote import Remote
-from host.login import find_login
-from host.plan import Plan, Task, digest
+from host.fleet.standing import Course, Standing, Step, describe_note
+from host.fleet.turns import Turns
 from host.progress import Progress, Tick
-from host.specs.artifact import Artifact, Blob
 from host.specs.device import Device
 
 if TYPE_CHECKING:  # a deployment plans errands, and does without a database
     from host.ledger.store import Ledger
 
+SILENCE_SPARE_S = 120.0  # for what a run does between two tasks
+
 STOP_SECONDS = 15.0
 """How long an interrupted sweep waits for a board to stop and to say what it has finished."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    """What one board has to do: the job that it gets, and the files that the job names.
-
-    `earlier_tasks` belong to the same run and have their results already. `packed` holds packed forms of
-    the files, by the SHA-256 of the file.
-    """
-
-    board: Board
-    job: Job
-    blobs: tuple[Blob, ...]
-    packed: Mapping[str, Blob]
-    collector: Collector
-    earlier_tasks: frozenset[str]
 
 
 @dataclass
@@ -61,143 +42,110 @@ class Tally:
     errors: dict[str, BenchError] = field(default_factory=dict)
 
 
-def plan_errands(
-    run: str,
-    plan: Plan,
-    tasks: Sequence[Task],
-    boards: Sequence[Board],
-    artifacts: Mapping[str, Artifact],
-    cache: Path,
-    attempt: str = "",
-) -> list[Errand]:
-    """One errand for each board that has tasks left.
+@dataclass(frozen=True)
+class Desk:
+    """One board's errand, where it stands, and who sees that."""
 
-    A run that is gone on with keeps its journal on the board, and so what was measured there. Failed tasks
-    that are tried again get a fresh one, told apart by `attempt`; so does whoever comes back with another
-    agent or other packages, since the rounds of one measurement must have been measured in one way.
-    """
-    return [
-        _plan_errand(run, plan, own, board, artifacts, cache, attempt)
-        for board in boards
-        if (own := [task for task in tasks if task.device == board.device.name])
-    ]
+    errand: Errand
+    course: Course
+    tick: Tick
 
 
-def _plan_errand(
-    run: str,
-    plan: Plan,
-    tasks: Sequence[Task],
-    board: Board,
-    artifacts: Mapping[str, Artifact],
-    cache: Path,
-    attempt: str,
-) -> Errand:
-    shapes = {file.id: file.shapes for file in plan.files}
-    blobs: dict[str, Blob] = {}
-    packed: dict[str, Blob] = {}
-    asked = []
-    for task in tasks:
-        artifact = artifacts[task.variant_id]
-        feeds = write_feeds(
-            artifact, task.runtime.batch, shapes.get(artifact.variant_id, {}), cache / "feeds"
-        )
-        model = provide_model(task, artifact, shapes.get(artifact.variant_id, {}), cache)
-        needed = (model, feeds, artifact.evaluation, artifact.reference)
-        blobs |= {blob.sha256: blob for blob in needed if blob is not None}
-        if artifact.packed is not None and model == artifact.blob:
-            packed[model.sha256] = artifact.packed
-        asked.append(_ask(task, artifact, model, feeds))
-    layer = board.layer.sha256 if board.layer else None
-    # Two devices may share one board, so its name decides too.
-    journal = digest([board.device.name, attempt, board.agent.sha256, layer])[:8]
-    job = Job(
-        run=f"{run}.{journal}",
-        holder=name_holder(),
-        seed=plan.seed,
-        layer=layer,
-        measure=plan.measure,
-        tasks=tuple(asked),
-        meter=board.device.meter,
-    )
-    collector = Collector(run, board, {task.id: task for task in tasks}, artifacts, plan.measure)
-    earlier = {task.id for task in plan.tasks_of(board.device.name)} - {task.id for task in tasks}
-    return Errand(board, job, tuple(blobs.values()), packed, collector, frozenset(earlier))
+@dataclass(frozen=True)
+class Sitting:
+    """What all boards of one sitting share: who watches, whether it is to end, who has which cores."""
+
+    progress: Progress
+    stopping: threading.Event = field(default_factory=threading.Event)
+    turns: Turns = field(default_factory=Turns)
+    sending: threading.Semaphore = field(default_factory=partial(threading.Semaphore, AT_ONCE))
 
 
-def name_holder() -> str:
-    """Who measures, as others are told who find the board held."""
-    return f"{find_login()}@{socket.gethostname()}"
-
-
-def _ask(task: Task, artifact: Artifact, model: Blob, feeds: Blob) -> JobTask:
-    return JobTask(
-        task=task.id,
-        model=model.sha256,
-        feeds=feeds.sha256,
-        evaluation=artifact.evaluation.sha256 if artifact.evaluation else None,
-        reference=artifact.reference.sha256 if artifact.reference else None,
-        runtime=task.runtime.name,
-        provider=task.runtime.provider,
-        threads=task.runtime.threads,
-        batch=artifact.fixed_batch or task.runtime.batch,
-        options=task.runtime.options,
-    )
-
-
-def measure_errands(errands: Sequence[Errand], ledger: Ledger, progress: Progress) -> Tally:
+def measure_errands(
+    errands: Sequence[Errand], ledger: Ledger, progress: Progress, limit: int | None = None
+) -> Tally:
     """Carry out the errands of all boards at once, and save every measurement as it arrives.
 
-    On KeyboardInterrupt the boards are stopped, what they finished is saved, and it is raised again; so is
-    the error of a ledger that cannot save, and then what they finished waits in their journals.
+    At most `limit` boards are worked on at once. On KeyboardInterrupt the boards are stopped, what they
+    finished is saved, and it is raised again; so is the error of a ledger that cannot save, and then what
+    they finished waits in their journals.
     """
-    tally = Tally()
+    tally, sitting, crew = Tally(), Sitting(progress), Crew(limit)
     by_name = {errand.board.device.name: errand for errand in errands}
     with ExitStack() as shown:
-        ticks = {name: shown.enter_context(_show(errand, progress)) for name, errand in by_name.items()}
-        stopping = threading.Event()
-        crew = Crew()
+        desks = {
+            name: _set_up(one, shown.enter_context(_show(one, progress))) for name, one in by_name.items()
+        }
         try:
-            crew.start({name: partial(_carry, one, progress, stopping) for name, one in by_name.items()})
+            crew.start({name: partial(_carry, one, sitting) for name, one in by_name.items()})
             for message in crew.listen():
-                _handle(message, by_name, ticks, ledger, tally)
+                _handle(message, desks, ledger, tally)
         except (KeyboardInterrupt, LedgerError) as reason:
             can_save = isinstance(reason, KeyboardInterrupt)
             kept = "what they have finished is saved" if can_save else "resuming fetches what they have"
             progress.say(f"stopping the boards; {kept}")
-            stopping.set()
+            sitting.stopping.set()
+            sitting.turns.close()
+            crew.dismiss()
             Crew().start({name: partial(_stop, by_name[name], crew) for name in crew.busy})
             for message in crew.listen(patience_s=STOP_SECONDS):
                 if can_save:
-                    _handle(message, by_name, ticks, ledger, tally)
+                    _handle(message, desks, ledger, tally)
             for name in sorted(crew.busy):
                 progress.say(f"{name} did not say that it stopped; what it still measures, resuming fetches")
             raise
     return tally
 
 
-def _carry(errand: Errand, progress: Progress, stopping: threading.Event, say: Say) -> None:
+def _carry(errand: Errand, sitting: Sitting, say: Say) -> None:
     """Send one board its files and its job, and say every event of its journal."""
+    board, device = errand.board, errand.board.device
+    say(Step("deploying"))
+    with sitting.sending:
+        send_errand(errand, sitting.progress, sitting.stopping, say)
+    with sitting.turns.take(
+        board.cores, lambda: say(Step("waiting", "for its turn on this machine's cores"))
+    ):
+        ended = follow_run(
+            board.connect,
+            device,
+            board.agent,
+            errand.job,
+            say,
+            sitting.progress,
+            earlier_tasks=errand.earlier_tasks,
+            stopping=sitting.stopping,
+            notice=say,
+            silence_s=find_silence_s(errand),
+        )
+    if not sitting.stopping.is_set():
+        check_end(device, ended)
+
+
+def find_silence_s(errand: Errand) -> float | None:
+    """How long its run may say nothing: all that one task may take, and the cooling down before it."""
+    timeouts = errand.job.timeouts
+    return None if timeouts is None else timeouts.task_s + errand.job.measure.cooldown_cap_s + SILENCE_SPARE_S
+
+
+def send_errand(
+    errand: Errand,
+    progress: Progress,
+    stopping: threading.Event | None = None,
+    notice: Notice = say_nothing,
+) -> Deployment:
+    """Send what the board does not have yet of what its job names, over as many links as that takes."""
     board = errand.board
-    with board.connect() as remote:
-        send_files(errand, remote, progress)
-    ended = follow_run(
-        board.connect,
-        board.device,
-        board.agent,
-        errand.job,
-        say,
-        progress,
-        earlier_tasks=errand.earlier_tasks,
-        stopping=stopping,
+    outage = Outage(
+        board.device.name, progress=progress, stopping=stopping or threading.Event(), notice=notice
     )
-    if not stopping.is_set():
-        check_end(board.device, ended)
+    shown = Advancing(progress, outage)
 
+    def send(remote: Remote) -> Deployment:
+        outage.check_stopping()
+        return deploy(remote, board.device, board.agent, errand.blobs, board.layer, shown, errand.packed)
 
-def send_files(errand: Errand, remote: Remote, progress: Progress) -> Deployment:
-    """Send what the board does not have yet of what its job names."""
-    board = errand.board
-    return deploy(remote, board.device, board.agent, errand.blobs, board.layer, progress, errand.packed)
+    return over_links(board.connect, send, outage)
 
 
 def check_end(device: Device, ended: RunEnded) -> None:
@@ -225,24 +173,26 @@ def _show(errand: Errand, progress: Progress) -> AbstractContextManager[Tick]:
     return progress.track(f"measuring on {errand.board.device.name}", len(errand.job.tasks) * steps)
 
 
-def _handle(
-    message: Said[object] | Ended,
-    errands: Mapping[str, Errand],
-    ticks: Mapping[str, Tick],
-    ledger: Ledger,
-    tally: Tally,
-) -> None:
+def _set_up(errand: Errand, tick: Tick) -> Desk:
+    labels = {name: task.label for name, task in errand.collector.tasks.items()}
+    return Desk(errand, Course(errand.board.device.name, labels, errand.job.measure.rounds), tick)
+
+
+def _handle(message: Said[object] | Ended, desks: Mapping[str, Desk], ledger: Ledger, tally: Tally) -> None:
     """Take what one board said: save what is complete, count it, and move the bar."""
+    desk = desks[message.name]
     if isinstance(message, Ended):
         if isinstance(message.error, BenchError):
             tally.errors[message.name] = message.error
+            desk.tick(0, "given up")
         elif message.error is not None:
             raise message.error
         return
-    event = cast(Event, message.what)
-    errand, tick = errands[message.name], ticks[message.name]
-    _tick(event, errand, tick)
-    collected = errand.collector.take(event)
+    said = cast(Event | Step | Lost, message.what)
+    _show_standing(said, desk.course.take(said), desk.tick)
+    if isinstance(said, Step | Lost):
+        return
+    collected = desk.errand.collector.take(said)
     if collected is not None:
         ledger.save(collected.measurement, collected.rounds)
         is_ok = collected.measurement.status == "ok"
@@ -250,12 +200,6 @@ def _handle(
         tally.failed += not is_ok
 
 
-def _tick(event: Event, errand: Errand, tick: Tick) -> None:
-    if isinstance(event, RunStarted | RunEnded):
-        return
-    label = errand.collector.tasks[event.task].label
-    if isinstance(event, TaskProgress):
-        at = f" {event.round + 1}" if event.round is not None else ""
-        tick(0, f"{label}: {event.phase}{at}")
-    else:
-        tick(1, label)
+def _show_standing(said: Event | Step | Lost, standing: Standing, tick: Tick) -> None:
+    is_step = not isinstance(said, Step | Lost | RunStarted | RunEnded | TaskProgress)
+    tick(1 if is_step else 0, describe_note(standing))

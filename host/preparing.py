@@ -8,7 +8,7 @@ from functools import partial
 from host.compress.building import build_variants
 from host.compress.onnx_files import read_onnx
 from host.compress.origins import describe_origin
-from host.crew import Crew, Ended, Say
+from host.crew import AT_ONCE, Crew, Ended, Say
 from host.errors import BenchError, ModelError, Unsuitable
 from host.fleet.boards import Board, Chosen, ready_board
 from host.plan import Plan, Task, narrow_plan, plan_sweep
@@ -36,11 +36,13 @@ def ready_boards(
     runtimes: Callable[[str], Sequence[RuntimeSettings]],
     workspace: Workspace,
     progress: Progress,
+    limit: int | None = None,
 ) -> tuple[dict[str, Board], dict[str, BenchError]]:
     """The boards that are ready for the runtimes that each name stands for, and the errors of the others.
 
-    Raises the error itself where no board is ready: then there is nothing to go on with. A board that is out
-    of reach comes before one that lacks something: it may be ready later.
+    At most `limit` of them are worked on at once, or a number that this machine bears. Raises the error
+    itself where no board is ready: then there is nothing to go on with. A board that is out of reach comes
+    before one that lacks something: it may be ready later.
     """
 
     def ready(chosen: Chosen, _say: Say) -> Board:
@@ -48,7 +50,7 @@ def ready_boards(
 
     boards: dict[str, Board] = {}
     errors: dict[str, BenchError] = {}
-    crew = Crew().start({chosen.name: partial(ready, chosen) for chosen in devices})
+    crew = Crew(limit or AT_ONCE).start({chosen.name: partial(ready, chosen) for chosen in devices})
     for message in crew.listen():
         if not isinstance(message, Ended):
             continue
@@ -56,6 +58,8 @@ def ready_boards(
             boards[message.name] = message.value
         elif isinstance(message.error, BenchError):
             errors[message.name] = message.error
+            if len(devices) > 1 and not isinstance(message.error, Unsuitable):
+                progress.say(message.error.message)
         elif message.error is not None:
             raise message.error
     if not boards:

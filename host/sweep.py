@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,20 @@ from pathlib import Path
 from host.collect import describe_unfit, describe_unmeasured
 from host.compress.onnx_files import read_onnx
 from host.converting import find_unconvertible, keep_convertible
-from host.errors import BenchError, Interrupted, Unsuitable, UsageError
+from host.errands import plan_errands
+from host.errors import BenchError, DeviceError, Interrupted, Unsuitable, UsageError
 from host.fitness import find_unfit
 from host.fleet.boards import Board, Chosen, choose_devices
 from host.fleet.registry import load_devices
 from host.ledger.records import RunRecord
 from host.ledger.store import Ledger
-from host.measuring import measure_errands, plan_errands
+from host.measuring import measure_errands
 from host.plan import Plan, Task, digest, plan_file, runtimes_of, tell_left_out
 from host.preparing import build_artifacts, plan_profile, ready_boards
 from host.progress import Progress
 from host.specs.artifact import Artifact
 from host.specs.measure import Measure
-from host.specs.measurement import Failure
+from host.specs.measurement import Failure, Measurement
 from host.specs.profile import Limits, Profile, RuntimeSettings
 from host.suitability import find_crowded, leave_out_optional, split_suitable
 from host.workspace import Workspace
@@ -33,19 +34,24 @@ from host.workspace import Workspace
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sweep happens: its workspace, the store of results, who watches; `jobs` build at once."""
+    """Where a sweep happens: its workspace, the store of results, who watches.
+
+    `jobs` variants are built at once, and at most `parallel` boards are worked on at once.
+    """
 
     workspace: Workspace
     ledger: Ledger
     progress: Progress
     jobs: int = 1
+    parallel: int | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to. `errors` are those of devices that could not be used, or not to the end.
 
-    `unfit` counts the tasks that were left out because their variants are not accurate enough.
+    `unfit` counts the tasks that were left out because their variants are not accurate enough. `missing`
+    has, for each device with an error, how many of how many tasks have no result.
     """
 
     run: str
@@ -53,6 +59,7 @@ class Outcome:
     failed: int
     unfit: int
     errors: Mapping[str, BenchError]
+    missing: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def sweep(
@@ -117,6 +124,7 @@ def open_run(
     *,
     limits: Limits | None = None,
     measure_unfit: bool = False,
+    again_of: str | None = None,
 ) -> RunRecord:
     """A new run in the store, so that whatever stops it later, it can be resumed."""
     started = datetime.now(UTC)
@@ -128,6 +136,7 @@ def open_run(
         seed=plan.seed,
         limits=limits,
         measures_unfit=measure_unfit,
+        again_of=again_of,
         started_at=started,
     )
     place.ledger.start_run(record)
@@ -142,7 +151,11 @@ def carry_out(record: RunRecord, place: Place) -> Outcome:
         left = find_outstanding(record, place.ledger)
         servable = keep_convertible(left.tasks, place.progress)
         ready, errors = ready_boards(
-            find_chosen(record, servable), partial(runtimes_of, servable), place.workspace, place.progress
+            find_chosen(record, servable),
+            partial(runtimes_of, servable),
+            place.workspace,
+            place.progress,
+            place.parallel,
         )
         boards, misfits = split_suitable(plan, servable, ready)
         misfits |= {name: error for name, error in errors.items() if isinstance(error, Unsuitable)}
@@ -156,11 +169,23 @@ def carry_out(record: RunRecord, place: Place) -> Outcome:
         errands = plan_errands(
             record.id, plan, ready_tasks, [*boards.values()], artifacts, place.workspace.cache, left.attempt
         )
-        tally = measure_errands(errands, place.ledger, place.progress)
+        tally = measure_errands(errands, place.ledger, place.progress, place.parallel)
         failed = tally.failed + len(fit) - len(ready_tasks)
         errors = {**errors, **misfits, **tally.errors}
         place.ledger.finish_run(record.id, "failed" if errors else "completed", datetime.now(UTC))
-    return Outcome(record.id, tally.measured, failed, len(tasks) - len(fit), errors)
+        missing = count_missing(plan, errors, place.ledger.measurements(record.id))
+    return Outcome(record.id, tally.measured, failed, len(tasks) - len(fit), errors, missing)
+
+
+def count_missing(
+    plan: Plan, devices: Collection[str], found: Sequence[Measurement]
+) -> dict[str, tuple[int, int]]:
+    """Device to how many of how many of its tasks have no result, for the devices that could not go on."""
+    measured = {one.task for one in found}
+    return {
+        name: (sum(task.id not in measured for task in plan.tasks_of(name)), len(plan.tasks_of(name)))
+        for name in devices
+    }
 
 
 def keep_suitable(
@@ -243,6 +268,8 @@ def closing_run(run: str, ledger: Ledger) -> Iterator[None]:
         ledger.finish_run(run, "failed", datetime.now(UTC))
         if isinstance(error, Unsuitable):
             ledger.forget_run(run)
+        elif isinstance(error, DeviceError):
+            error.hint = " ".join(filter(None, (error.hint, f"Then: bench sweep --resume {run}")))
         raise
 
 

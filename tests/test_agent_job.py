@@ -69,6 +69,7 @@ def with_task(**changes: Any) -> dict[str, Any]:
         ({"protocol": {**PROTOCOL, "rounds": 2.5}}, "protocol.rounds"),
         ({"timeouts": {"open_s": "long"}}, "timeouts.open_s"),
         ({"timeouts": {"close_s": 1}}, "timeouts.close_s"),
+        ({"timeouts": {"task_s": -1}}, "timeouts.task_s"),
         ({"tasks": []}, "tasks"),
         ({"tasks": [TASK, TASK]}, "twice"),
         (with_task(task="a/b"), "a/b"),

@@ -54,6 +54,34 @@ def test_a_torn_last_line_is_cut_off_and_its_number_used_again(path: Path, torn:
     assert [line.seq for line in read_lines(str(path))] == [1, 2, 3]
 
 
+def flip(raw: bytes, where: bytes, further: int) -> bytes:
+    """The bytes with one bit changed, a little after a word."""
+    changed = bytearray(raw)
+    changed[raw.rindex(where) + further] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("where", "further"),
+    [(b'"samples_ns": "', 30), (b'"task": "b"', 8), (b'{"seq": 3', 8), (b', "wall"', 0), (b'"}', 1)],
+    ids=["samples", "quote", "number", "comma", "brace"],
+)
+def test_a_line_that_the_disk_has_damaged_is_cut_off_with_all_that_follows(
+    path: Path, where: bytes, further: int
+) -> None:
+    samples = pack_samples(array("Q", range(1000, 1100)), 100)
+    append(path, ("progress", {"task": "a"}), ("result", {"task": "a", "status": "ok"}))
+    whole = path.read_bytes()
+    append(path, ("round", {"task": "b", "round": 0, "samples_ns": samples}))
+    damaged = flip(path.read_bytes(), where, further)
+    append(path, ("run-ended", {"reason": "completed"}))
+    path.write_bytes(damaged + path.read_bytes()[len(damaged) :])
+    assert read_known(str(path)) == ({}, {"a": "ok"}, None)
+    append(path, ("run-ended", {"reason": "stopped"}))
+    assert path.read_bytes().startswith(whole)
+    assert [line.event for line in read_lines(str(path))] == ["progress", "result", "run-ended"]
+
+
 def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(path: Path) -> None:
     journal = Journal(str(path))
     journal.append("progress", task="a")

@@ -96,6 +96,18 @@ def test_a_worker_that_falls_silent_is_killed_and_the_others_go_on(board: Board)
     assert not Path(f"/proc/{silent}").exists()
 
 
+def test_a_task_that_takes_longer_in_all_than_it_may_ends_though_it_gives_signs_of_life(board: Board) -> None:
+    rules = {**PROTOCOL, "rounds": 1000, "warmup_cap_s": 0.01}
+    task = board.describe_task("a", make_model(4))
+    board.put_job("r1", task, protocol=rules, timeouts={"task_s": 2.0, "reply_s": 1.0})
+    board.call("start", "r1")
+    with board.follow("r1") as events:
+        wait_for(events, "run-ended")
+    (result,) = pick(board.read_journal("r1"), "result")
+    assert result["error"]["kind"] == protocol.FAILED_HANG
+    assert "when all of its 2 s were over" in result["error"]["message"]
+
+
 def test_a_model_that_gets_no_memory_fails_for_memory(board: Board) -> None:
     board.limits = {resource.RLIMIT_AS: 6 << 30}
     board.put_job(

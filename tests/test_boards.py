@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from host.errors import ModelError, UsageError
-from host.fleet.boards import Board, Chosen, choose_devices
+from host.fleet.boards import Board, Chosen, choose_devices, name_devices
 from host.fleet.deploying import Deployment
 from host.fleet.probing import BoardFacts
+from host.fleet.registry import save_device
 from host.plan import Plan, plan_sweep
 from host.specs.artifact import Blob
 from host.specs.device import Device, Emulation
 from host.specs.profile import DeviceChoice, parse_profile
 from host.specs.recipe import Recipe
 from host.suitability import check_suitability
+from host.workspace import Workspace
 
 FINGERPRINT = "SHA256:" + "A" * 43
 
@@ -139,3 +141,34 @@ def test_what_a_board_lacks_is_said_before_anything_is_built(
     with pytest.raises(ModelError, match="pi4 cannot run") as caught:
         check_suitability(plan, plan.tasks, board)
     assert said in caught.value.message
+
+
+# Labels on the command line.
+
+
+def test_a_label_on_the_command_line_names_all_that_have_it() -> None:
+    assert choose(names=("orin", "label:pi")) == ["orin", "pi4", "pi5"]
+    assert choose(names=("label:lab", "pi4")) == ["pi4", "orin"]
+    assert choose(DeviceChoice(name="orin"), names=("label:pi",)) == ["pi4", "pi5"]
+
+
+def test_an_unknown_label_offers_the_nearest_and_what_exists() -> None:
+    with pytest.raises(UsageError, match="no device has the labels jetsom") as caught:
+        choose(names=("label:jetsom",))
+    assert "Did you mean jetson?" in str(caught.value.hint)
+    assert "Labels there are: jetson, lab, pi." in str(caught.value.hint)
+
+
+def test_a_device_called_as_a_label_and_a_label_as_a_device_are_told() -> None:
+    with pytest.raises(UsageError, match="there is no device 'jetson'") as caught:
+        choose(names=("jetson",))
+    assert "label:jetson names all devices that have it" in str(caught.value.hint)
+    with pytest.raises(UsageError) as caught:
+        choose(names=("label:pi4",))
+    assert "pi4 is a device: name it alone." in str(caught.value.hint)
+
+
+def test_names_stand_for_themselves_and_labels_for_their_devices(workspace: Workspace) -> None:
+    for device in REGISTERED.values():
+        save_device(workspace, device)
+    assert name_devices(("label:pi", "pi4", "not-there"), workspace) == ("pi4", "pi5", "not-there")

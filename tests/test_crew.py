@@ -55,3 +55,29 @@ def test_threads_run_at_the_same_time(count: int) -> None:
     meeting = threading.Barrier(count)
     crew = Crew().start({str(index): lambda _say: meeting.wait(10) for index in range(count)})
     assert all(isinstance(message, Ended) and message.error is None for message in crew.listen())
+
+
+def test_no_more_than_the_limit_work_at_once_and_all_are_done() -> None:
+    working, most, lock = 0, 0, threading.Lock()
+
+    def work(_say: Say) -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        threading.Event().wait(0.01)
+        with lock:
+            working -= 1
+
+    crew = Crew(3).start({str(index): work for index in range(12)})
+    assert len([message for message in crew.listen() if isinstance(message, Ended)]) == 12
+    assert most == 3
+
+
+def test_who_has_not_begun_can_be_sent_home() -> None:
+    release = threading.Event()
+    crew = Crew(1).start({name: lambda _say: release.wait(10) for name in ("a", "b", "c")})
+    assert crew.dismiss() == {"b", "c"}
+    assert crew.busy == {"a"}
+    release.set()
+    assert [message.name for message in crew.listen()] == ["a"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import json
 import os
-import tarfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,26 +22,11 @@ from host.progress import Silent
 from host.specs.artifact import Blob
 from host.specs.device import Device
 from tests.local_remote import BrittleRemote, LocalRemote
+from tests.made_blobs import make_blob, make_layer
+from tests.tiny_plans import Watched
 
 MEGABYTE = 1 << 20
 DEVICE = Device(name="pi4", host="h", fingerprint="SHA256:" + "A" * 43)
-
-
-def make_blob(folder: Path, content: bytes) -> Blob:
-    sha256 = hashlib.sha256(content).hexdigest()
-    folder.mkdir(exist_ok=True)
-    path = folder / sha256
-    path.write_bytes(content)
-    return Blob(path=path, sha256=sha256, size=len(content))
-
-
-def make_layer(folder: Path, name: str = "package/__init__.py", size: int = 12) -> Blob:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = size
-        archive.addfile(member, io.BytesIO(b"x" * size))
-    return make_blob(folder, gzip.compress(packed.getvalue(), mtime=0))
 
 
 class Bench:
@@ -201,20 +183,20 @@ def test_a_cached_file_that_is_gone_is_named(bench: Bench) -> None:
 class Answering(LocalRemote):
     """A board whose answer to one command is forged."""
 
-    def __init__(self, home: Path, word: str, answer: bytes, errors: bytes = b"") -> None:
+    def __init__(self, home: Path, word: str, answer: bytes, errors: bytes = b"", code: int = 0) -> None:
         super().__init__("pi4", home)
-        self.word, self.answer, self.errors = word, answer, errors
+        self.word, self.answer, self.errors, self.code = word, answer, errors, code
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
         if self.word in argv:
-            return Completed(self.answer, self.errors, 0)
+            return Completed(self.answer, self.errors, self.code)
         return super().run(argv, stdin=stdin, timeout=timeout)
 
     def send(self, argv: Sequence[str], chunks: object, *, timeout: float = 60.0) -> Completed:
         if self.word in argv:
             for _ in chunks:  # type: ignore[attr-defined]
                 pass
-            return Completed(self.answer, self.errors, 0)
+            return Completed(self.answer, self.errors, self.code)
         return super().send(argv, chunks, timeout=timeout)  # type: ignore[arg-type]
 
 
@@ -245,6 +227,75 @@ def test_a_disk_that_fills_while_receiving_is_named(bench: Bench) -> None:
     receipt = json.dumps({"sha256": blob.sha256, "ok": False, "error": error}).encode()
     with pytest.raises(DeviceError, match="is full"):
         bench.deploy([blob], remote=Answering(bench.home, "receive", receipt))
+
+
+def test_a_full_disk_offers_to_clean_what_no_run_needs(bench: Bench) -> None:
+    old = bench.blob(os.urandom(2 * MEGABYTE))
+    bench.deploy([old])
+    remote = Answering(bench.home, "inventory", inventory(0))
+    with pytest.raises(DeviceError) as caught:
+        bench.deploy([bench.blob(b"new")], remote=remote)
+    assert "`bench clean --device pi4 --keep 0` would free 2.1 MB." in (caught.value.hint or "")
+    assert bench.arrived(old)
+
+
+def test_a_board_that_heard_nothing_for_too_long_is_a_lost_link(bench: Bench) -> None:
+    error = {"kind": protocol.ERROR_STALLED, "message": "nothing arrived for 45 s"}
+    remote = Answering(bench.home, "receive", json.dumps({"error": error}).encode(), code=protocol.EXIT_FAULT)
+    with pytest.raises(LinkLost, match="pi4: nothing arrived for 45 s: the board gave up"):
+        bench.deploy([bench.blob(b"content")], remote=remote)
+
+
+class Held(Answering):
+    """A board on which another host sends the same file, and is done after some answers."""
+
+    def __init__(self, home: Path, blob: Blob, sizes: Sequence[int]) -> None:
+        error = {"kind": protocol.ERROR_LOCKED, "message": "another transfer writes the same blob"}
+        receipt = json.dumps({"sha256": blob.sha256, "ok": False, "error": error}).encode()
+        super().__init__(home, "receive", receipt)
+        self.blob, self.sizes = blob, [*sizes]
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        if "inventory" in argv:
+            size = self.sizes.pop(0)
+            there = "blobs" if size == self.blob.size else "parts"
+            return Completed(inventory(10**9, **{there: {self.blob.sha256: size}}), b"", 0)
+        return super().run(argv, stdin=stdin, timeout=timeout)
+
+
+def test_another_host_that_sends_the_same_file_is_waited_for_while_it_grows(bench: Bench) -> None:
+    blob, progress = bench.blob(b"x" * 100), Watched()
+    remote = Held(bench.home, blob, [10, 20, 100])
+    deployment = deploy(remote, DEVICE, bench.agent, [blob], None, progress)
+    assert deployment.blobs_sent == 0
+    assert progress.said == ["pi4: another host sends the same files; waiting for them"] * 2
+
+
+def test_a_file_that_is_held_and_does_not_grow_is_an_error_that_says_what_to_wait_for(bench: Bench) -> None:
+    blob = bench.blob(b"x" * 100)
+    with pytest.raises(DeviceError, match="another transfer writes the same blob") as caught:
+        bench.deploy([blob], remote=Held(bench.home, blob, [10, 20, 20]))
+    assert f"ends by itself after {protocol.STALL_S:g} s" in (caught.value.hint or "")
+
+
+def test_two_hosts_at_once_leave_every_file_whole_once(bench: Bench) -> None:
+    same = [bench.blob(os.urandom(3 * MEGABYTE)) for _ in range(2)]
+    layer = make_layer(bench.cache, size=300_000)
+    hosts = [DEVICE.model_copy(update={"name": name}) for name in ("ann", "bob", "carl")]
+    own = {host.name: bench.blob(os.urandom(MEGABYTE)) for host in hosts}
+
+    def send(host: Device) -> Deployment:
+        remote, blobs = LocalRemote(host.name, bench.home), [*same, own[host.name]]
+        return deploy(remote, host, bench.agent, blobs, layer, Silent())
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(send, hosts))
+    files = [*same, *own.values()]
+    assert sorted(path.name for path in (bench.work / "blobs").iterdir()) == sorted(
+        blob.sha256 for blob in files
+    )
+    assert all(bench.arrived(blob) == blob.path.read_bytes() for blob in files)
+    assert [path.name for path in (bench.work / "layers").iterdir()] == [layer.sha256]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

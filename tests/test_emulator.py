@@ -172,6 +172,28 @@ def test_another_number_of_cores_needs_a_restart(own_workspace: Workspace) -> No
         assert remote.run(["nproc"]).stdout == b"2\n"
 
 
+def test_boards_are_spread_over_the_cores_and_keep_theirs(workspace: Workspace) -> None:
+    usable = sorted(os.sched_getaffinity(0))
+    names = [f"board-{number}" for number in range(len(usable) + 1)]
+    try:
+        for name in names:
+            emulator.up(workspace, name, 1)
+        found = [emulator.find_cores(workspace, name) for name in names]
+        assert found == [frozenset({core}) for core in [*reversed(usable), usable[-1]]]
+        emulator.up(workspace, names[0], 1)
+        assert emulator.find_cores(workspace, names[0]) == found[0]
+        emulator.down(workspace, names[0])
+        assert emulator.find_cores(workspace, names[0]) == frozenset()
+        device = emulator.up(workspace, names[0], 1)
+        with open_ssh(device) as remote:
+            program = "import os; print(*os.sched_getaffinity(0))"
+            seen = remote.run(["python3", "-c", program]).stdout
+        assert frozenset(map(int, seen.split())) == emulator.find_cores(workspace, names[0])
+    finally:
+        for name in names:
+            emulator.down(workspace, name)
+
+
 def test_a_real_device_is_never_taken_over(workspace: Workspace) -> None:
     real = Device(name=NAME, host="10.0.0.7", fingerprint="SHA256:" + "A" * 43)
     save_device(workspace, real)

@@ -24,8 +24,9 @@ from onnx import TensorProto, helper
 from host.errors import BoardBusy, DeviceError, Interrupted, LinkLost
 from host.fleet.agent_archive import build_agent
 from host.fleet.deploying import deploy
-from host.fleet.following import Patience, follow_run, stop_run
-from host.fleet.journal import Event, Job, JobTask, Result, Round, RunEnded, RunStarted
+from host.fleet.following import follow_run, stop_run
+from host.fleet.journal import Event, Job, JobTask, Result, Round, RunEnded, RunStarted, TaskProgress
+from host.fleet.patience import Lost, Patience
 from host.fleet.probing import bootstrap_agent
 from host.fleet.remote import Completed, Remote
 from host.fleet.ssh import open_ssh
@@ -35,7 +36,7 @@ from host.specs.device import Device
 from host.specs.measure import Measure
 from tests.local_remote import BrittleRemote, LocalRemote
 
-FAST = Patience(first_s=0.01, longest_s=0.05, total_s=0.3)
+FAST = Patience(first_s=0.01, longest_s=0.05, total_s=0.3, meeting_s=0.1, jitter=0)
 TINY = {"round_s": 0.02, "round_samples": 16, "warmup_s": 0, "warmup_cap_s": 0.2, "steady_window": 4}
 MEASURE = Measure.model_validate({**TINY, "rounds": 3, "power_window_s": 0.1})
 ENDLESS = Measure.model_validate({**TINY, "rounds": 1000, "round_s": 60, "power_window_s": 0.1})
@@ -134,8 +135,14 @@ class Bench:
 
     def kill_run(self) -> None:
         """End the process of the run as the kernel does when memory is out."""
+        self.signal_run(signal.SIGKILL)
+
+    def signal_run(self, number: signal.Signals) -> None:
+        os.kill(self.find_run(), number)
+
+    def find_run(self) -> int:
         lock = Path(self.device.work_folder) / "lock"
-        os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
+        return int(json.loads(lock.read_text())["pid"])
 
     def stop(self, run: str = "r1") -> bool:
         with self.connect() as remote:
@@ -268,8 +275,11 @@ def test_a_link_that_breaks_after_the_last_event_does_not_start_the_run_again(fi
     finished.assert_whole("t1")
 
 
-def test_a_board_that_never_answered_is_not_waited_for(finished: Bench) -> None:
+def test_a_board_that_never_answered_is_not_waited_for_long(finished: Bench) -> None:
+    tries: list[int] = []
+
     def open_remote() -> AbstractContextManager[Remote]:
+        tries.append(1)
         raise LinkLost("pi4: no route to h:22")
 
     with pytest.raises(LinkLost, match="no route"):
@@ -280,8 +290,10 @@ def test_a_board_that_never_answered_is_not_waited_for(finished: Bench) -> None:
             finished.job("t1"),
             finished.heard.append,
             finished.progress,
+            patience=FAST,
         )
-    assert finished.progress.said == []
+    assert 1 < len(tries) < 20
+    assert finished.progress.said[0] == "pi4: no route to h:22; trying again in 0.01 s"
 
 
 def vanish_after(connections: int) -> Callable[[Remote], Remote]:
@@ -300,11 +312,21 @@ def test_a_board_that_stays_silent_is_given_up_with_what_to_do(finished: Bench) 
     with pytest.raises(DeviceError) as caught:
         finished.follow(finished.job("t1"), wear=vanish_after(2))
     assert not isinstance(caught.value, LinkLost)
-    assert "no sign of it" in caught.value.message
+    assert caught.value.message.startswith("pi4: no sign of it for ")
+    assert caught.value.message.endswith(" s: timed out")
     assert "resuming" in (caught.value.hint or "")
     delays = [float(said.split(" in ")[-1].removesuffix(" s")) for said in finished.progress.said]
     assert max(delays) == FAST.longest_s
     assert delays[-1] == FAST.longest_s
+
+
+def test_it_is_told_since_when_a_board_is_lost_and_when_it_is_tried_again(finished: Bench) -> None:
+    told: list[Lost] = []
+    with pytest.raises(DeviceError, match="no sign"):
+        finished.follow(finished.job("t1"), wear=vanish_after(1), notice=told.append)
+    assert all(lost.since <= lost.next_try for lost in told)
+    assert {lost.since for lost in told[1:]} == {told[1].since}
+    assert told[-1].why == "pi4: timed out"
 
 
 def test_who_waits_for_a_lost_board_can_be_interrupted(finished: Bench) -> None:
@@ -370,6 +392,93 @@ def test_a_stopped_run_says_so_and_can_be_finished_later(bench: Bench) -> None:
     assert bench.follow(bench.job("t1", "t2")).reason == "completed"
     assert [event.reason for event in bench.heard_of(RunEnded)] == ["stopped", "completed"]
     bench.assert_whole("t1", "t2")
+
+
+def test_a_run_that_a_shutdown_ended_goes_on_by_itself(bench: Bench) -> None:
+    ended_by: list[int] = []
+
+    def shut_down_once(event: Event) -> None:
+        if isinstance(event, Round) and not ended_by:
+            ended_by.append(event.seq)
+            bench.signal_run(signal.SIGTERM)
+
+    assert bench.follow(bench.job("t1", "t2"), on_event=shut_down_once).reason == "completed"
+    assert [event.reason for event in bench.heard_of(RunEnded)] == ["interrupted", "completed"]
+    bench.assert_whole("t1", "t2")
+
+
+def test_a_run_that_is_ended_again_and_again_but_measures_meanwhile_is_not_given_up(bench: Bench) -> None:
+    def kill_after_each_round(event: Event) -> None:
+        if isinstance(event, Round) and event.round < 3:
+            bench.signal_run(signal.SIGKILL)
+
+    job = bench.job("t1", measure=MEASURE.model_copy(update={"rounds": 4}))
+    assert bench.follow(job, on_event=kill_after_each_round).reason == "completed"
+    assert len(bench.heard_of(RunStarted)) == 4 > FAST.restarts + 1
+    bench.assert_whole("t1", rounds=4)
+
+
+def test_a_run_that_lives_and_says_nothing_is_given_up(bench: Bench) -> None:
+    def freeze(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.phase == "warming":
+            bench.signal_run(signal.SIGSTOP)
+
+    try:
+        with pytest.raises(DeviceError, match="has said nothing for 1 s, though its process lives") as caught:
+            bench.follow(bench.job("t1", measure=ENDLESS), on_event=freeze, silence_s=1.0)
+        assert "resuming" in (caught.value.hint or "")
+    finally:
+        bench.signal_run(signal.SIGCONT)
+
+
+def make_slow(line: bytes) -> list[bytes]:
+    return change(first_inference_ms=3000.0)(line) if b'"event": "task-opened"' in line else [line]
+
+
+def test_a_run_of_slow_models_may_say_nothing_for_longer(bench: Bench) -> None:
+    def freeze(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.phase == "warming":
+            bench.signal_run(signal.SIGSTOP)
+
+    try:
+        with pytest.raises(DeviceError, match="has said nothing for 3 s"):
+            bench.follow(
+                bench.job("t1", measure=ENDLESS),
+                wear=lambda remote: Forging(remote, forge=make_slow),
+                on_event=freeze,
+                silence_s=1.0,
+            )
+    finally:
+        bench.signal_run(signal.SIGCONT)
+
+
+@dataclass
+class Misdated(BrittleRemote):
+    """A board whose date is years off, in its journal and in its answers."""
+
+    off_s: float = 0.0
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        done = super().run(argv, stdin=stdin, timeout=timeout)
+        if "--clock" not in argv or done.code != 0:
+            return done
+        told = json.loads(done.stdout)
+        told["clock"]["wall"] += self.off_s
+        return done._replace(stdout=json.dumps(told).encode())
+
+    def tell(self, line: bytes) -> Iterable[bytes]:
+        told = json.loads(line)
+        return [json.dumps({**told, "wall": told["wall"] + self.off_s}).encode()]
+
+
+@pytest.mark.parametrize("years", [-20, 5])
+def test_a_board_with_a_wrong_date_is_heard_at_the_right_time(finished: Bench, years: int) -> None:
+    finished.follow(finished.job("t1"))
+    right = [event.wall for event in finished.heard]
+    finished.heard.clear()
+    off_s = years * 365 * 86400.0
+    finished.follow(finished.job("t1"), wear=lambda remote: Misdated(remote, off_s=off_s))
+    assert [event.wall for event in finished.heard] == pytest.approx(right, abs=5)
 
 
 def test_stopping_what_does_not_run_says_so(finished: Bench) -> None:

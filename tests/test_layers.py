@@ -5,22 +5,23 @@ from __future__ import annotations
 import platform
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from host.errors import DeviceError, Unsuitable
-from host.fleet.layers import (
-    NoWheel,
-    Target,
-    assemble_layer,
-    describe_target,
-    name_abis,
-    name_platforms,
-    provide_layer,
-)
+from host.fleet.layers import assemble_layer, provide_layer
 from host.fleet.probing import BoardFacts
 from host.fleet.requirements import check_own, name_requirements
+from host.fleet.wheels import (
+    NoWheel,
+    Target,
+    describe_target,
+    describe_wheels,
+    name_abis,
+    name_platforms,
+)
 from host.progress import Silent
 from host.specs.artifact import Blob
 from host.specs.device import Device
@@ -159,11 +160,39 @@ def test_a_missing_wheel_is_named_with_the_board_it_is_missing_for(wheels: Path,
     with pytest.raises(DeviceError) as caught:
         assemble_layer(board(machine="armv7l"), PACKAGES, tmp_path, Silent())
     assert "onnxruntime has no wheel for Python 3.11 on armv7l with glibc 2.36" in caught.value.message
-    assert "python:" in (caught.value.hint or "")
+    assert "it has wheels for aarch64" in caught.value.message
+    for choice in ("openvino", "another Python", "apt", "python:", "extra-index-url"):
+        assert choice in (caught.value.hint or "")
+
+
+def test_a_board_with_another_python_is_told_which_ones_there_are_wheels_for(
+    wheels: Path, tmp_path: Path
+) -> None:
+    plant_wheel(wheels, "numpy", "cp312-cp312-manylinux2014_aarch64")
+    plant_wheel(wheels, "numpy", "cp314-cp314-manylinux2014_aarch64")
+    plant_wheel(wheels, "numpy", "cp36-cp36m-manylinux2014_x86_64")
+    with pytest.raises(DeviceError, match=r"there it has wheels for Python 3\.11 to 3\.12, 3\.14\n"):
+        assemble_layer(board(python="3.6.9"), PACKAGES, tmp_path, Silent())
+
+
+def test_an_error_of_a_layer_names_its_device(wheels: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoWheel, match=r"^pi4: numpy has no wheel for Python 3\.13 on aarch64"):
+        provide_layer(make_device(), board("3.13.1"), [ORT], tmp_path, Silent())
+    pypy = BoardFacts.model_validate({**board().model_dump(by_alias=True), "implementation": "pp"})
+    with pytest.raises(DeviceError, match=r"^pi4: the board's Python is no CPython"):
+        provide_layer(make_device(), pypy, [ORT], tmp_path, Silent())
+
+
+def test_boards_of_one_kind_have_their_layer_assembled_once(wheels: Path, tmp_path: Path) -> None:
+    watched = [Watched() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        layers = set(pool.map(lambda one: assemble_layer(board(), PACKAGES, tmp_path, one), watched))
+    assert len(layers) == 1
+    assert sum(label.startswith("packages for") for one in watched for label in one.tracked) == 1
 
 
 def test_a_wheel_for_a_newer_libc_is_not_taken(wheels: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="numpy has no wheel"):
+    with pytest.raises(DeviceError, match=r"numpy has no wheel .*: it needs glibc 2.27 there"):
         assemble_layer(board(libc=("glibc", "2.26")), PACKAGES, tmp_path, Silent())
 
 
@@ -306,6 +335,27 @@ def test_platforms_agree_with_those_of_this_machine() -> None:
         pytest.skip("this machine has no glibc")
     ours = name_platforms(target(platform.machine(), "glibc", version))
     assert sorted(ours) == sorted(tags.platform_tags())
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ((), ""),
+        (("cp311-cp311-win_amd64", "cp311-cp311-macosx_11_0_arm64", "nonsense"), ""),
+        (("cp310-cp310-musllinux_1_2_x86_64",), ""),
+        (("cp310-cp310-linux_armv7l", "cp311-cp311-manylinux1_i686"), "it has wheels for armv7l, i686"),
+        (("py3-none-any",), "there it has wheels for Python 3"),
+        (("cp39-cp39-manylinux2014_x86_64", "cp313-cp313-win32"), "there it has wheels for Python 3.9"),
+        (
+            ("cp311-cp311-manylinux_2_34_x86_64", "cp311-cp311-manylinux_2_39_x86_64"),
+            "it needs glibc 2.34 there",
+        ),
+    ],
+)
+def test_wheels_that_do_not_fit_are_told_from_where_the_board_stands(
+    tags: tuple[str, ...], told: str
+) -> None:
+    assert describe_wheels(tags, target("x86_64", "glibc", "2.28")) == told
 
 
 def test_abis_carry_an_m_up_to_python_3_7() -> None:

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from host import measuring
+from host.errands import Errand, bound_task_s, name_holder, plan_errands
 from host.errors import DeviceError
 from host.fleet.boards import Board
 from host.fleet.journal import JobTask, RunEnded, parse_event
 from host.fleet.remote import Remote
 from host.ledger.store import Ledger
-from host.measuring import Errand, check_end, measure_errands, name_holder, plan_errands
+from host.measuring import check_end, find_silence_s, measure_errands
 from host.specs.artifact import Blob
+from host.specs.measure import Measure
 from tests.test_boards import make_board, make_plan
 from tests.test_collect import make_artifact
 from tests.tiny_plans import Watched
@@ -81,6 +83,39 @@ def test_ncnn_is_sent_its_own_form_of_a_model_and_not_the_packed_onnx(
     assert converted in errand.blobs
     assert artifact.blob not in errand.blobs
     assert errand.packed == {}
+
+
+@pytest.mark.parametrize(
+    ("measure", "longest_s", "hours"),
+    [
+        ({"preset": "quick"}, 3 * (30 + 64), 1.5),
+        ({"preset": "standard"}, 5 * (30 + 200), 2),
+        ({"preset": "rigorous"}, 9 * (30 + 112), 3),
+        ({"scenario": "sustained", "duration_s": 4 * 3600}, 4 * 3600, 40),
+        ({"scenario": "paced", "rate_hz": 0.5}, 5 * 400, 4),
+    ],
+)
+def test_a_task_is_bounded_by_what_its_protocol_may_take(
+    tmp_path: Path, measure: dict[str, object], longest_s: float, hours: float
+) -> None:
+    tasks = make_errand(make_board(), tmp_path).job.tasks
+    bound_s = bound_task_s(Measure.model_validate(measure), tasks)
+    assert longest_s < bound_s < hours * 3600
+
+
+def test_a_task_that_builds_engines_has_longer(tmp_path: Path) -> None:
+    tasks = make_errand(make_board(), tmp_path).job.tasks
+    engines = [task.model_copy(update={"runtime": "tensorrt"}) for task in tasks]
+    assert bound_task_s(Measure(), engines) == bound_task_s(Measure(), tasks) + 3000
+
+
+def test_a_board_is_told_the_bound_and_its_run_may_be_silent_for_no_longer(tmp_path: Path) -> None:
+    errand = make_errand(make_board(), tmp_path)
+    told = errand.job.as_message()["timeouts"]
+    assert told == {"task_s": bound_task_s(PLAN.measure, errand.job.tasks)}
+    silence_s = find_silence_s(errand)
+    assert silence_s is not None
+    assert told["task_s"] + PLAN.measure.cooldown_cap_s < silence_s < 1.2 * told["task_s"]
 
 
 class Deaf(Board):

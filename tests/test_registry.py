@@ -6,10 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from host.errors import SpecError, UsageError
-from host.fleet.registry import find_device, load_devices, remove_device, save_device
-from host.specs.device import Device, Emulation
+from host.fleet.registry import check_telling, find_device, load_devices, remove_device, save_device
+from host.specs.device import Device, Emulation, split_address
 from host.workspace import Workspace
 
 FINGERPRINT = "SHA256:" + "A" * 43
@@ -128,3 +129,62 @@ def test_a_key_inside_the_workspace_moves_with_it(tmp_path: Path) -> None:
     save_device(before, make_device(key_file=str(before.root / "keys" / "id")))
     after = Workspace(before.root.rename(tmp_path / "after"))
     assert load_devices(after)["pi4"].key_file == str(tmp_path / "after" / "keys" / "id")
+
+
+def make_labelled(name: str, *labels: str) -> Device:
+    return make_device(name, labels=labels)
+
+
+OTHERS = {device.name: device for device in (make_labelled("pi4", "lab"), make_labelled("orin", "jetson"))}
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        (make_labelled("jetson"), "'jetson' is a label"),
+        (make_labelled("Lab"), "'lab' is a label"),
+        (make_labelled("Pi4"), "there is a device 'pi4' already"),
+        (make_labelled("pi5", "orin"), "'orin' is a device"),
+        (make_labelled("pi5", "Jetson"), "there is a label"),
+        (make_labelled("pi5", "pi5"), "'pi5' is a label"),
+    ],
+)
+def test_names_and_labels_that_could_be_confused_are_refused(device: Device, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_telling(device, OTHERS)
+
+
+def test_other_names_and_known_labels_are_fine() -> None:
+    check_telling(make_labelled("pi5", "lab", "new"), OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("told", "parts"),
+    [
+        ("10.0.0.7", (None, "10.0.0.7", None)),
+        ("pi@board.local", ("pi", "board.local", None)),
+        ("pi@board.local:2222", ("pi", "board.local", 2222)),
+        ("::1", (None, "::1", None)),
+        ("pi@fe80::1%eth0", ("pi", "fe80::1%eth0", None)),
+        ("pi@[::1]", ("pi", "::1", None)),
+        ("[fe80::1%eth0]:2222", (None, "fe80::1%eth0", 2222)),
+        ("me@there@board", ("me@there", "board", None)),
+        ("board:", (None, "board:", None)),
+        ("[::1]x", (None, "[::1]x", None)),
+    ],
+)
+def test_an_address_has_its_parts(told: str, parts: tuple[str | None, str, int | None]) -> None:
+    assert split_address(told) == parts
+
+
+@pytest.mark.parametrize(
+    "host", ["[::1]", "10.0.0.7:22", "::1::2", "fe80:::1", "-oProxyCommand=x", "a b", ""]
+)
+def test_what_is_no_address_alone_is_no_host(host: str) -> None:
+    with pytest.raises(ValidationError):
+        make_device(host=host)
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "2001:db8::7", "board", "board.local", "10.0.0.7"])
+def test_names_and_addresses_of_both_kinds_are_hosts(host: str) -> None:
+    assert make_device(host=host).host == host

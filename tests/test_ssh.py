@@ -333,9 +333,9 @@ def test_the_mark_is_found_however_the_bytes_are_cut() -> None:
 
 
 def test_a_line_beyond_the_limit_is_refused() -> None:
-    lines = Lines(10)
+    lines = Lines("pi4", 10)
     assert list(lines.feed(b"0123456789\n01234")) == [b"0123456789"]
-    with pytest.raises(DeviceError, match="more than 10 bytes"):
+    with pytest.raises(DeviceError, match="pi4: a line from the board has more than 10 bytes"):
         list(lines.feed(b"567890"))
 
 

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import asyncssh
 import pytest
 
+from host.cli.devices import describe_address
 from host.errors import DeviceError
-from host.fleet.ssh import open_ssh
+from host.fleet import ssh_answers, ssh_auth
+from host.fleet.registry import find_device, save_device
+from host.fleet.ssh import fetch_fingerprint, open_ssh
+from host.fleet.ssh_answers import Answers, let_person_be_asked
+from host.fleet.ssh_remote import SshRemote
 from host.fleet.ssh_route import find_route
 from host.specs.device import Device
+from host.workspace import Workspace
+from tests.bench_command import bench
 from tests.conftest import Sshd
+from tests.pseudo_terminal import Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +172,42 @@ class PasswordServer(asyncssh.SSHServer):
         return password == "right"
 
 
+class PlainServer(PasswordServer):
+    """Takes the password as such, and asks nothing itself."""
+
+    def kbdint_auth_supported(self) -> bool:
+        return False
+
+
+class CodeServer(PasswordServer):
+    """Asks for a password and a code at once, then for a second code in the same words; in its own words."""
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> tuple[object, ...]:
+        return "", "", "", (("Password:", False), ("\x1b[2JCode:", True))
+
+    def validate_kbdint_response(self, username: str, responses: object) -> object:
+        if responses == ["right", "1"]:
+            return "", "", "", (("\x1b[2JCode:", True),)
+        return responses == ["2"]
+
+
+class LateServer(PlainServer):
+    """Ends the first connection while somebody is typing."""
+
+    links: ClassVar[list[asyncssh.SSHServerConnection]] = []
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.links.append(conn)
+
+
 @contextmanager
-def password_board() -> Iterator[Device]:
+def password_board(kind: type[PasswordServer] = PasswordServer, name: str = "pi4") -> Iterator[Device]:
     """A board that takes a password only."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     ports: list[int] = []
@@ -173,7 +220,7 @@ def password_board() -> Iterator[Device]:
         process.exit(0)
 
     async def serve() -> None:
-        options = {"server_host_keys": [key], "server_factory": PasswordServer, "process_factory": answer}
+        options = {"server_host_keys": [key], "server_factory": kind, "process_factory": answer}
         async with asyncssh.listen("127.0.0.1", 0, config=None, **options) as server:  # type: ignore[arg-type]
             ports.append(server.get_port())
             ready.set()
@@ -184,7 +231,7 @@ def password_board() -> Iterator[Device]:
     thread.start()
     ready.wait(20)
     yield Device(
-        name="pi4", host="127.0.0.1", port=ports[0], user="pi", fingerprint=key.get_fingerprint("sha256")
+        name=name, host="127.0.0.1", port=ports[0], user="pi", fingerprint=key.get_fingerprint("sha256")
     )
     loop.call_soon_threadsafe(stop.set)
     thread.join(20)
@@ -202,12 +249,156 @@ def test_a_password_is_asked_for_and_may_be_wrong_once() -> None:
 
     with password_board() as device:
         assert is_let_in(device, ask_password=answer)
-    assert prompts == ["Password of pi@127.0.0.1: "] * 2
+    assert prompts == ["pi4 (pi@127.0.0.1) Password: "] * 2
 
 
 def test_without_a_terminal_no_password_is_asked_for() -> None:
     with password_board() as device, pytest.raises(DeviceError, match=r"the server takes: .*password"):
         is_let_in(device)
+
+
+def test_without_a_terminal_it_is_said_that_nobody_could_be_asked() -> None:
+    with password_board() as device, pytest.raises(DeviceError, match="there is no terminal") as told:
+        is_let_in(device)
+    assert "ssh-copy-id -p" in str(told.value.hint)
+
+
+def test_a_password_that_stays_wrong_is_asked_for_three_times() -> None:
+    prompts = []
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        return "wrong"
+
+    with password_board(PlainServer) as device, pytest.raises(DeviceError, match="and no password") as told:
+        is_let_in(device, ask_password=answer)
+    assert len(prompts) == 3
+    assert "wrong" not in str(told.value)
+
+
+def test_whoever_gives_no_password_is_asked_once() -> None:
+    prompts = []
+    answers = Answers(lambda prompt: prompts.append(prompt))
+    with password_board(PlainServer) as device:
+        for _ in range(2):
+            with pytest.raises(DeviceError), open_answered(device, answers):
+                pass
+    assert len(prompts) == 1
+
+
+def test_a_server_that_asks_several_questions_gets_its_answers() -> None:
+    said = {
+        "pi4 (pi@127.0.0.1) Password: ": "right",
+        "pi4 (pi@127.0.0.1) [2JCode: ": "1",
+        "pi4 (pi@127.0.0.1) [2JCode: again ": "2",
+    }
+    prompts = []
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        return said[prompt]
+
+    with password_board(CodeServer) as device:
+        assert is_let_in(device, ask_password=answer)
+    assert prompts == list(said)
+
+
+@contextmanager
+def open_answered(device: Device, answers: Answers) -> Iterator[SshRemote]:
+    """A link that asks as those of one command do."""
+    let_person_be_asked(answers.ask)
+    try:
+        with open_ssh(device) as remote:
+            yield remote
+    finally:
+        ssh_answers._answers.clear()
+
+
+@pytest.mark.parametrize("kind", [PlainServer, PasswordServer])
+def test_a_link_that_is_opened_again_asks_nobody_again(kind: type[PasswordServer]) -> None:
+    prompts = []
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        return "right"
+
+    answers = Answers(answer)
+    with password_board(kind) as device:
+        for _ in range(3):
+            with open_answered(device, answers) as remote:
+                assert remote.run(["true"]).code == 0
+    assert prompts == ["pi4 (pi@127.0.0.1) Password: "]
+
+
+def test_boards_that_ask_at_once_are_asked_for_one_after_the_other() -> None:
+    asking, most, prompts = threading.Semaphore(), [0], []
+    inside = []
+
+    def answer(prompt: str) -> str:
+        with asking:
+            inside.append(prompt)
+            most[0] = max(most[0], len(inside))
+            prompts.append(inside.pop())
+        return "right"
+
+    answers = Answers(answer)
+    with password_board(name="a") as one, password_board(name="b") as other:
+        let_person_be_asked(answers.ask)
+        threads = [
+            threading.Thread(target=is_let_in, args=(device,)) for device in (one, other) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ssh_answers._answers.clear()
+    assert sorted(prompts) == ["a (pi@127.0.0.1) Password: ", "b (pi@127.0.0.1) Password: "]
+    assert most == [1]
+
+
+def test_every_command_asks_at_the_terminal(workspace: Workspace) -> None:
+    with password_board() as device:
+        save_device(workspace, device)
+        terminal = Terminal(["-m", "host.cli", "devices", "probe", "pi4"], workspace.root)
+        terminal.wait_for("pi4 (pi@127.0.0.1) Password: ")
+        terminal.wait_unseen()
+        terminal.type("right\n")
+        terminal.end()
+    assert "the agent ended with exit code 0" in terminal.seen  # this server runs nothing, but lets us in
+    assert "right" not in terminal.seen
+
+
+def test_a_server_that_went_while_somebody_typed_is_asked_again_with_the_answer() -> None:
+    prompts = []
+    LateServer.links.clear()
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        link = LateServer.links[0]
+        link._loop.call_soon_threadsafe(link.abort)
+        while not link.is_closed():
+            time.sleep(0.01)
+        return "right"
+
+    with password_board(LateServer) as device:
+        assert is_let_in(device, ask_password=answer)
+    assert len(prompts) == 1
+    assert len(LateServer.links) == 2
+
+
+def test_an_agent_that_does_not_answer_is_not_waited_for(
+    device: Device, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_auth, "AGENT_S", 0.2)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(home / "dead"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(home / "dead"))
+        dead.listen()
+        with pytest.raises(DeviceError, match=r"ssh-agent \(does not answer"):
+            is_let_in(without_key(device))
+        assert device.key_file is not None
+        shutil.copy(device.key_file, home / ".ssh" / "id_ed25519")
+        assert is_let_in(without_key(device))
 
 
 # What ~/.ssh/config says.
@@ -293,3 +484,110 @@ def test_no_terminal_means_no_environment_needed(device: Device, monkeypatch: py
     for name in [name for name in os.environ if name.startswith("SSH_")]:
         monkeypatch.delenv(name)
     assert is_let_in(device)
+
+
+@pytest.mark.sshd
+def test_a_file_that_the_config_includes_counts(sshd: Sshd, home: Path) -> None:
+    real = sshd.device()
+    (home / ".ssh" / "more").mkdir()
+    (home / ".ssh" / "more" / "boards").write_text(
+        f"Host bench-board\n HostName 127.0.0.1\n Port {real.port}\n IdentityFile {real.key_file}\n"
+    )
+    write_config(home, "Include more/*\nHost *\n Port 1\n")
+    assert is_let_in(Device(name="alias", host="bench-board", fingerprint=real.fingerprint))
+
+
+def test_an_included_file_leaves_the_block_as_it_was(home: Path) -> None:
+    (home / ".ssh" / "more").write_text("Host other\n Port 3333\n")
+    write_config(home, "Host board\n Include more\n Port 2222\nInclude nothing-there\n")
+    fingerprint = "SHA256:" + "A" * 43
+    assert find_route(Device(name="a", host="board", fingerprint=fingerprint)).port == 2222
+
+
+def test_files_that_include_each_other_come_to_an_end(home: Path) -> None:
+    write_config(home, "Include config\nHost board\n Port 2222\n")
+    assert find_route(Device(name="a", host="board", fingerprint="SHA256:" + "A" * 43)).port == 2222
+
+
+@pytest.mark.parametrize(
+    ("told", "agent"),
+    [
+        ("none", None),
+        ("SSH_AUTH_SOCK", "/run/agent"),
+        ("$OTHER", "/run/other"),
+        ("~/own", "HOME/own"),
+        ("%d/own", "HOME/own"),
+    ],
+)
+def test_the_agent_of_the_config_is_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, told: str, agent: str | None
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    monkeypatch.setenv("OTHER", "/run/other")
+    write_config(home, f"Host *\n IdentityAgent {told}\n")
+    found = find_route(Device(name="a", host="board", fingerprint="SHA256:" + "A" * 43)).agent
+    assert found == (None if agent is None else agent.replace("HOME", str(home)))
+
+
+# IPv6.
+
+
+@pytest.fixture
+def sshd_on_ipv6(sshd: Sshd) -> Iterator[Device]:
+    """The same sshd once more, on ::1 and a port of its own."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
+            port = probe.getsockname()[1]
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    options = ["-o", "ListenAddress=::1", "-p", str(port), "-f", str(sshd.folder / "sshd_config")]
+    with (sshd.folder / "sshd6.log").open("wb") as log:
+        process = subprocess.Popen([str(program), "-D", "-e", *options], stderr=log)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("::1", port), 1):
+                break
+            time.sleep(0.05)
+        yield sshd.device().model_copy(update={"host": "::1", "port": port})
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.mark.sshd
+def test_an_ipv6_address_is_reached(sshd_on_ipv6: Device) -> None:
+    assert is_let_in(sshd_on_ipv6)
+    assert fetch_fingerprint("::1", sshd_on_ipv6.port) == sshd_on_ipv6.fingerprint
+    closed = sshd_on_ipv6.model_copy(update={"port": 1})
+    with pytest.raises(DeviceError, match=r"\[::1\]:1 refuses connections"):
+        is_let_in(closed)
+
+
+@pytest.mark.sshd
+def test_a_board_with_an_ipv6_address_is_registered_and_probed(sshd_on_ipv6: Device, tmp_path: Path) -> None:
+    device = sshd_on_ipv6
+    words = ("--fingerprint", device.fingerprint, "--key", str(device.key_file))
+    address = f"{device.user}@[::1]:{device.port}"
+    added = bench(tmp_path, "devices", "add", "six", address, *words, "--format", "json")
+    assert json.loads(added)["cores"] >= 1
+    known = find_device(Workspace(tmp_path), "six")
+    assert (known.host, known.port) == ("::1", device.port)
+    assert describe_address(known) == address
+
+
+@pytest.mark.sshd
+def test_any_host_key_of_a_board_may_be_the_one_that_is_given(sshd: Sshd) -> None:
+    other = sshd.device(host_key="ssh_host_ecdsa_key").fingerprint
+    first = fetch_fingerprint("127.0.0.1", sshd.port)
+    assert first == sshd.device().fingerprint
+    assert fetch_fingerprint("127.0.0.1", sshd.port, expected=other) == other
+    assert fetch_fingerprint("127.0.0.1", sshd.port, expected="SHA256:" + "A" * 43) == first
+
+
+@pytest.mark.parametrize(("jump", "target"), [("[::1]:2200", "::1"), ("me@[fe80::1]:22", "me@fe80::1")])
+def test_a_jump_host_may_have_an_ipv6_address(home: Path, jump: str, target: str) -> None:
+    write_config(home, f"Host *\n ProxyJump {jump}\n")
+    route = find_route(Device(name="a", host="::2", fingerprint="SHA256:" + "A" * 43))
+    assert route.proxy is not None
+    assert (route.proxy[-1], route.proxy[-2]) == (target, "[::2]:22")

@@ -20,6 +20,7 @@ from host.sweep import (
     Outcome,
     Place,
     closing_run,
+    count_missing,
     find_outstanding,
     hold_unsuitable,
     open_run,
@@ -159,6 +160,26 @@ def test_a_run_that_no_board_can_run_is_not_recorded(tmp_path: Path) -> None:
 
 def come_to(failed: int = 0, unfit: int = 0, **errors: BenchError) -> Outcome:
     return Outcome("r1", measured=3, failed=failed, unfit=unfit, errors=errors)
+
+
+def test_it_is_told_how_much_of_each_device_is_missing_and_why() -> None:
+    plan = plan_three("pi4", "orin")
+    found = [make_measurement(task.id) for task in plan.tasks_of("pi4")[:4]]
+    missing = count_missing(plan, ["pi4"], found)
+    assert missing == {"pi4": (2, 6)}
+    outcome = replace(come_to(pi4=DeviceError("pi4: no sign of it for 300 s")), missing=missing)
+    with pytest.raises(DeviceError) as caught:
+        judge_outcome(outcome)
+    assert "pi4: 2 of 6 measurements are missing\npi4: no sign of it for 300 s" in caught.value.message
+    assert "bench sweep --resume r1" in (caught.value.hint or "")
+
+
+def test_a_run_whose_boards_are_all_out_of_reach_says_how_to_go_on(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path}/results.sqlite") as ledger:
+        record = open_run(make_plan(), [], Place(Workspace(tmp_path), ledger, Watched()))
+        with pytest.raises(DeviceError) as caught, closing_run(record.id, ledger):
+            raise DeviceError("pi4 is down", "Check its power.")
+    assert caught.value.hint == f"Check its power. Then: bench sweep --resume {record.id}"
 
 
 def test_unfit_variants_are_no_failure() -> None:

@@ -37,7 +37,7 @@ LONG = PROFILE.replace("name: tiny", "name: long").replace(
 )
 WIDE = LONG.replace("name: long", "name: wide") + "runtimes: [{threads: [1, 2]}]\n"
 VARIANTS = ("dense", "channel-l2-50", "channel-l2-50+int8")
-DISKS = {"none": "64k", "some": "4m", "enough": "400m"}
+DISKS = {"none": "64k", "some": "4m", "enough": "400m", "noexec": "400m,noexec"}
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,16 @@ def test_a_full_disk_says_which_and_what_to_do(trouble: Trouble, disk: str) -> N
     assert folder in ended.err
     assert "full" in ended.err
     assert "`work_folder:` on another disk" in ended.err
+
+
+def test_a_disk_that_is_mounted_noexec_gets_no_packages(trouble: Trouble) -> None:
+    folder = trouble.disk("noexec")
+    device = trouble.register("noexec", work_folder=folder)
+    ended = deploy_to(trouble, device)
+    assert f"{folder} is mounted noexec" in ended.err
+    assert "`work_folder:` on another disk" in ended.err
+    with open_ssh(device) as remote:
+        assert remote.run(["ls", folder]).stdout.split() == [b"agents"]  # nothing else was sent
 
 
 def test_a_disk_that_fills_up_while_measuring_loses_nothing(trouble: Trouble) -> None:

@@ -10,6 +10,7 @@ from host.cli.options import check_names, current_workspace, format_option, prin
 
 if TYPE_CHECKING:
     from host.fleet.emulator import EmulatorStatus
+    from host.fleet.standing import Standing
     from host.specs.device import Device
 
 DEFAULT_PORT = 22
@@ -24,7 +25,7 @@ def devices() -> None:
 
 @devices.command("add")
 @click.argument("name", callback=check_names)
-@click.argument("address", metavar="[USER@]HOST")
+@click.argument("address", metavar="[USER@]HOST[:PORT]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: what ~/.ssh/config says, else 22.")
 @click.option("--fingerprint", metavar="SHA256:…", help="The host key's fingerprint; answers the question.")
 @click.option("--key", "key_file", metavar="FILE", help="A private key. Default: the agent and ~/.ssh.")
@@ -48,20 +49,23 @@ def add_device(
     """Register a board: pin its host key and look at what it is."""
     from host.errors import UsageError
     from host.fleet.boards import introduce_board
-    from host.fleet.registry import load_devices, save_device
+    from host.fleet.registry import check_telling, load_devices, save_device
     from host.fleet.ssh import fetch_fingerprint
-    from host.specs.device import parse_device
+    from host.specs.device import parse_device, split_address
 
     workspace = current_workspace()
-    if name in load_devices(workspace) and not replace:
+    registered = load_devices(workspace)
+    if name in registered and not replace:
         raise UsageError(f"there is a device {name!r} already", "Take another name, or say --replace.")
-    user, at, host = address.rpartition("@")
+    user, host, told_port = split_address(address)
+    if None not in (port, told_port) and port != told_port:
+        raise UsageError(f"{address} and --port {port} name two ports", "Leave one of them out.")
     asked = parse_device(
         {
             "name": name,
             "host": host,
-            "port": port,
-            "user": user if at else None,
+            "port": told_port if port is None else port,
+            "user": user,
             "fingerprint": fingerprint or UNSEEN,
             "key_file": key_file,
             "labels": labels,
@@ -69,7 +73,8 @@ def add_device(
             "python": python,
         }
     )
-    seen = fetch_fingerprint(host, port)
+    check_telling(asked, {other: device for other, device in registered.items() if other != name})
+    seen = fetch_fingerprint(asked.host, asked.port, asked.user, expected=fingerprint)
     confirm_fingerprint(name, seen, fingerprint)
     device = asked.model_copy(update={"fingerprint": seen})
     facts = introduce_board(device, workspace.cache)
@@ -102,13 +107,31 @@ def confirm_fingerprint(name: str, seen: str, expected: str | None) -> None:
 
 
 @devices.command("list")
+@click.option("--watch", is_flag=True, help="Ask the boards what they are doing, again and again.")
+@click.option(
+    "--interval",
+    "interval_s",
+    metavar="S",
+    type=click.FloatRange(1),
+    default=10.0,
+    show_default=True,
+    help="Seconds between two looks at a board.",
+)
+@click.option("--times", metavar="N", type=click.IntRange(1), help="Look N times and end. Default: for ever.")
 @format_option()
-def list_devices(output: str) -> None:
-    """List the registered boards."""
+def list_devices(watch: bool, interval_s: float, times: int | None, output: str) -> None:
+    """List the registered boards.
+
+    With --watch also what each is doing: idle, deploying, measuring (task, round, time left), cooling, lost,
+    done; --format json then prints a line for each look.
+    """
     from host.fleet.registry import load_devices
     from host.report.listing import print_rows
 
     found = load_devices(current_workspace())
+    if watch:
+        watch_devices([*found], interval_s, times, output)
+        return
     if output == "json":
         print_json([device.model_dump(mode="json") for device in found.values()])
         return
@@ -127,10 +150,30 @@ def list_devices(output: str) -> None:
     )
 
 
+def watch_devices(names: list[str], interval_s: float, times: int | None, output: str) -> None:
+    """Show where the boards stand until interrupted, or `times` times."""
+    from host.report.standings import WatchTable
+    from host.watching import watch_boards
+
+    standings: dict[str, Standing] = {}
+    with WatchTable() as table:
+        try:
+            for standing in watch_boards(names, current_workspace(), interval_s, times):
+                standings[standing.device] = standing
+                if output == "json":
+                    click.echo(standing.model_dump_json())
+                else:
+                    table.show({name: standings[name] for name in names if name in standings})
+        except KeyboardInterrupt:  # the only way to end it, and so no failure
+            return
+
+
 def describe_address(device: Device) -> str:
     user = f"{device.user}@" if device.user else ""
-    port = f":{device.port}" if device.port not in (None, DEFAULT_PORT) else ""
-    return f"{user}{device.host}{port}"
+    if device.port in (None, DEFAULT_PORT):
+        return f"{user}{device.host}"
+    host = f"[{device.host}]" if ":" in device.host else device.host
+    return f"{user}{host}:{device.port}"
 
 
 @devices.command("show")

@@ -32,6 +32,13 @@ def check_names(_context: click.Context, _parameter: click.Parameter, given: Any
     return given
 
 
+def check_devices(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:
+    """A callback: each is the name of a device, or `label:` and the name of a label."""
+    for word in given:
+        check_names(_context, _parameter, word.removeprefix("label:"))
+    return given
+
+
 def format_option(*formats: str) -> Callable[[F], F]:
     """`--format`: with json, standard output holds the JSON alone."""
     return click.option(
@@ -59,10 +66,10 @@ def device_option(required: bool = False) -> Callable[[F], F]:
         "--device",
         "device_names",
         metavar="D",
-        callback=check_names,
+        callback=check_devices,
         multiple=True,
         required=required,
-        help="A registered device; repeat for several.",
+        help="A registered device, or label:L for all with this label; repeat for several.",
     )
 
 
@@ -84,6 +91,16 @@ def jobs_option(command: F) -> F:
         default=1,
         show_default=True,
         help="How many variants to build at once.",
+    )(command)
+
+
+def parallel_option(command: F) -> F:
+    return click.option(
+        "--max-parallel",
+        "parallel",
+        metavar="N",
+        type=click.IntRange(1),
+        help="How many boards to work on at once. Default: all of them.",
     )(command)
 
 

@@ -46,14 +46,16 @@ def profile(
     changed and why: `bench profile --profile x86-emulated --variant dense --variant int8`.
     """
     from host.cli.sweep import parse_shapes
+    from host.fleet.boards import name_devices
     from host.profiling import profile_files, profile_variants
     from host.report.live import LiveProgress
     from host.report.operators import print_report
     from host.specs.library import load_profile
 
+    workspace = current_workspace()
+    device_names = name_devices(device_names, workspace)
     check_question(models, profile_name, labels, device_names, shapes)
     settings = settle_runtime(runtime, provider, threads, batch)
-    workspace = current_workspace()
     device = device_names[0] if device_names else None
     with LiveProgress() as progress:
         if profile_name is not None:

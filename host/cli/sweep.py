@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from host.cli.ledgers import open_ledger
 from host.cli.options import (
     current_workspace,
     device_option,
     format_option,
     jobs_option,
     ledger_option,
+    parallel_option,
     print_json,
     profile_option,
     variant_option,
@@ -32,22 +34,13 @@ PRESETS = ("quick", "standard", "rigorous")
 
 
 @contextmanager
-def open_ledger(ledger_url: str | None) -> Iterator[Ledger]:
-    """The ledger that the command names, or that of the workspace."""
-    from host.ledger.store import Ledger
-
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
-        yield ledger
-
-
-@contextmanager
-def open_place(ledger: Ledger, jobs: int = 1) -> Iterator[Place]:
+def open_place(ledger: Ledger, jobs: int = 1, parallel: int | None = None) -> Iterator[Place]:
     """The workspace around the current folder, its ledger, and progress on standard error."""
     from host.report.live import LiveProgress
     from host.sweep import Place
 
     with LiveProgress() as progress:
-        yield Place(current_workspace(), ledger, progress, jobs)
+        yield Place(current_workspace(), ledger, progress, jobs, parallel)
 
 
 @click.command()
@@ -59,6 +52,7 @@ def open_place(ledger: Ledger, jobs: int = 1) -> Iterator[Place]:
 @click.option("--measure-unfit", is_flag=True, help="Measure variants too that are below min_accuracy.")
 @scenario_options
 @jobs_option
+@parallel_option
 @format_option()
 @ledger_option
 def sweep(
@@ -72,6 +66,7 @@ def sweep(
     paced: float | None,
     sustained: float | None,
     jobs: int,
+    parallel: int | None,
     output: str,
     ledger_url: str | None,
 ) -> None:
@@ -97,7 +92,7 @@ def sweep(
     from host import sweep as flow
 
     with open_ledger(ledger_url) as ledger:
-        with open_place(ledger, jobs) as place:
+        with open_place(ledger, jobs, parallel) as place:
             if profile is not None:
                 outcome = flow.sweep(profile, device_names, place, labels, measure_unfit=measure_unfit)
             else:
@@ -138,7 +133,7 @@ def judge_outcome(outcome: Outcome) -> None:
     from host.errors import DeviceError, MeasurementsFailed, Unsuitable
 
     again = f"The rest: bench sweep --resume {outcome.run}"
-    reasons = "\n".join(str(error) for error in outcome.errors.values())
+    reasons = "\n".join(describe_loss(outcome, name) for name in outcome.errors)
     if not all(isinstance(error, Unsuitable) for error in outcome.errors.values()):
         raise DeviceError(f"{len(outcome.errors)} of the devices did not finish:\n{reasons}", again)
     if outcome.failed:
@@ -152,6 +147,15 @@ def judge_outcome(outcome: Outcome) -> None:
         raise MeasurementsFailed(
             f"{count}; the rest is saved:\n{reasons}", f"Once mended: bench sweep --resume {outcome.run}"
         )
+
+
+def describe_loss(outcome: Outcome, name: str) -> str:
+    """Why a device did not finish, and how many of its measurements are missing for that."""
+    error = str(outcome.errors[name])
+    if name not in outcome.missing:
+        return error
+    missing, total = outcome.missing[name]
+    return f"{name}: {missing} of {total} measurements are missing\n{error}"
 
 
 @click.command()
@@ -196,11 +200,17 @@ def build(profile_name: str, labels: tuple[str, ...], jobs: int, scheduler: str 
 @profile_option(required=False)
 @variant_option
 @jobs_option
+@parallel_option
 @format_option()
 def deploy(
-    device_names: tuple[str, ...], profile_name: str | None, labels: tuple[str, ...], jobs: int, output: str
+    device_names: tuple[str, ...],
+    profile_name: str | None,
+    labels: tuple[str, ...],
+    jobs: int,
+    parallel: int | None,
+    output: str,
 ) -> None:
-    """Put the agent, its runtimes and a profile's variants on devices.
+    """Put the agent, runtimes and a profile's variants on devices.
 
     Without a profile, the agent and its runtimes alone. What a board has already is not sent again.
     """
@@ -214,7 +224,7 @@ def deploy(
     workspace = current_workspace()
     profile = load_profile(workspace, profile_name) if profile_name else None
     with LiveProgress() as progress:
-        done, errors = deploy_to_devices(device_names, profile, workspace, progress, labels, jobs)
+        done, errors = deploy_to_devices(device_names, profile, workspace, progress, labels, jobs, parallel)
     if output == "json":
         print_json([item.model_dump(mode="json") for item in done])
     else:
@@ -261,6 +271,7 @@ def show_deployed(done: Sequence[Deployed]) -> None:
 @runtime_options
 @click.option("--measure", type=click.Choice(PRESETS), default="standard", show_default=True)
 @scenario_options
+@parallel_option
 @format_option()
 @ledger_option
 def run(
@@ -274,6 +285,7 @@ def run(
     offline: bool,
     paced: float | None,
     sustained: float | None,
+    parallel: int | None,
     output: str,
     ledger_url: str | None,
 ) -> None:
@@ -286,7 +298,7 @@ def run(
     plain = Measure.model_validate({"preset": measure})
     protocol = choose_scenario(plain, offline=offline, paced=paced, sustained=sustained)
     with open_ledger(ledger_url) as ledger:
-        with open_place(ledger) as place:
+        with open_place(ledger, parallel=parallel) as place:
             outcome = flow.run_file(model, settled, device_names, settings, protocol, place)
         show_outcome(outcome, ledger, output)
     judge_outcome(outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.resources
 import io
@@ -22,8 +23,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file can name
 
 def build_agent(cache: Path) -> Blob:
     """The agent's archive, in the cache under the SHA-256 of its bytes."""
-    data = pack(read_sources())
-    sha256 = hashlib.sha256(data).hexdigest()
+    data, sha256 = _pack_installed()
     path = cache / "agents" / f"{sha256}.pyz"
     if not path.is_file() or path.stat().st_size != len(data):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,13 @@ def build_agent(cache: Path) -> Blob:
         part.write_bytes(data)
         part.replace(path)
     return Blob(path=path, sha256=sha256, size=len(data))
+
+
+@functools.cache
+def _pack_installed() -> tuple[bytes, str]:
+    """The archive and its SHA-256. What is installed does not change under a running program."""
+    data = pack(read_sources())
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def read_sources() -> dict[str, bytes]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from device_agent import protocol
 from host.errors import BenchError, BuildError, DeviceError, LinkLost
 from host.fleet.journal import Sha256, ToldFailure, escape_controls
-from host.fleet.probing import agent_argv, call_agent, describe_refusal
+from host.fleet.probing import AgentFault, agent_argv, call_agent, describe_refusal, parse_answer
 from host.fleet.remote import Completed, Remote
 from host.fleet.ssh_intake import show_text
 from host.progress import Progress, Tick
 from host.specs.artifact import Blob
 from host.specs.device import Device
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 8 * (32 * 1024 - 64)  # eight full packets of SSH
 SPARE_BYTES = 32 * 1024 * 1024
 """What stays free on a board beside what is sent: journals, logs, and the system's own needs."""
 
@@ -32,6 +34,7 @@ WORTH_EXPANDING = 0.6
 NOTHING_PACKED: Mapping[str, Blob] = MappingProxyType({})
 
 UNPACK_SECONDS = 600.0  # a hundred megabytes in thousands of files onto a worn SD card
+SEND_SECONDS = 120.0  # without any progress; longer than a board waits for another host's transfer
 
 Size = Annotated[int, Field(ge=0, lt=2**53)]
 
@@ -43,6 +46,10 @@ class Deployment:
     bytes_sent: int
     blobs_sent: int
     seconds: float
+
+
+class BlobHeld(DeviceError):
+    """Another host sends a file that we would send; the board keeps it from two writers."""
 
 
 class Inventory(BaseModel):
@@ -79,6 +86,7 @@ class _Post:
     agent: Blob
     bytes_sent: int = 0
     blobs_sent: set[str] = field(default_factory=set)
+    began: float = field(default_factory=time.monotonic)
 
     def ask(self, *words: str, stdin: bytes = b"", timeout: float = 30.0) -> dict[str, object]:
         self.bytes_sent += len(stdin)
@@ -104,18 +112,39 @@ def deploy(
     `packed` holds packed forms by the SHA-256 of their file. One that is much smaller is sent in its place,
     and the board restores the file; where it cannot, the file itself is sent after all.
 
-    After a LinkLost the same call over a new connection goes on where the file was cut. Raises
-    DeviceError where the disk is too full or read-only, or a file arrives damaged twice.
+    Where another host sends the same files, it is waited for as long as they grow. After a LinkLost the
+    same call over a new connection goes on where the file was cut, and ends what is left of the old
+    transfer on the board. Raises DeviceError where the disk is too full or read-only, or a file arrives
+    damaged twice.
     """
-    began = time.monotonic()
-    post = _Post(remote, device, agent)
-    inventory = _ask_inventory(post, (*blobs, *packed.values()), layer)
+    post, arrived = _Post(remote, device, agent), -1
+    while True:
+        inventory = _ask_inventory(post, (*blobs, *packed.values()), layer)
+        try:
+            _send_missing(post, inventory, blobs, layer, packed, progress)
+            return Deployment(post.bytes_sent, len(post.blobs_sent), time.monotonic() - post.began)
+        except BlobHeld:
+            now_there = sum(inventory.parts.values()) + sum(inventory.blobs.values())
+            if now_there <= arrived:
+                raise
+            arrived = now_there
+            progress.say(f"{device.name}: another host sends the same files; waiting for them")
+
+
+def _send_missing(
+    post: _Post,
+    inventory: Inventory,
+    blobs: Sequence[Blob],
+    layer: Blob | None,
+    packed: Mapping[str, Blob],
+    progress: Progress,
+) -> None:
     needs_layer = layer is not None and layer.sha256 not in inventory.layers
     wanted = {blob.sha256: blob for blob in (*blobs, *((layer,) if layer and needs_layer else ()))}
     missing = [blob for sha, blob in wanted.items() if inventory.blobs.get(sha) != blob.size]
     sent_packed = _choose_packed(missing, packed)
     if missing or needs_layer:
-        _check_space(device, inventory, [*missing, *sent_packed.values()], layer if needs_layer else None)
+        _check_space(post, inventory, [*missing, *sent_packed.values()], layer if needs_layer else None)
     sent = [sent_packed.get(blob.sha256, blob) for blob in missing]
     _send_verified(
         post,
@@ -126,9 +155,8 @@ def deploy(
     refused = _expand(post, sent_packed, progress)
     _send_verified(post, [blob for blob in missing if blob.sha256 in refused], {}, progress)
     if layer is not None and needs_layer:
-        with progress.track(f"{device.name}: unpacking the packages"):
+        with progress.track(f"{post.device.name}: unpacking the packages"):
             post.ask("unpack", layer.sha256, timeout=UNPACK_SECONDS)
-    return Deployment(post.bytes_sent, len(post.blobs_sent), time.monotonic() - began)
 
 
 def _ask_inventory(post: _Post, blobs: Sequence[Blob], layer: Blob | None) -> Inventory:
@@ -139,11 +167,12 @@ def _ask_inventory(post: _Post, blobs: Sequence[Blob], layer: Blob | None) -> In
         # Through JSON: that is what it came as, and only there a list may stand for a tuple.
         return Inventory.model_validate_json(json.dumps(answer))
     except ValidationError as error:
-        raise _misunderstood(post.device, "inventory", error) from error
+        raise describe_misfit(post.device, "inventory", error) from error
 
 
-def _check_space(device: Device, inventory: Inventory, missing: Sequence[Blob], layer: Blob | None) -> None:
+def _check_space(post: _Post, inventory: Inventory, missing: Sequence[Blob], layer: Blob | None) -> None:
     """Raise DeviceError where the board's disk cannot hold what it would be sent."""
+    device = post.device
     offsets = _cut_offsets(missing, inventory)
     needed = sum(blob.size - offsets.get(blob.sha256, 0) for blob in missing)
     needed += _unpacked_size(layer) if layer else 0
@@ -151,8 +180,23 @@ def _check_space(device: Device, inventory: Inventory, missing: Sequence[Blob], 
         raise DeviceError(
             f"{device.name}: disk full: {device.work_folder} needs {_megabytes(needed)} "
             f"and {_megabytes(SPARE_BYTES)} to spare, but {_megabytes(inventory.free_bytes)} are free",
-            f"Free some there, or give {device.name} a `work_folder:` on another disk in devices.yaml.",
+            f"{_offer_cleaning(post)}Free some there, or give {device.name} a `work_folder:` on another disk "
+            "in devices.yaml.",
         )
+
+
+def _offer_cleaning(post: _Post) -> str:
+    """What cleaning would free at least: what no run needs. Nothing where that is little, or not known."""
+    question = {"keep_bytes": 0, "dry_run": True}
+    try:
+        freed = post.ask("clean", stdin=json.dumps(question).encode()).get("freed_bytes")
+    except LinkLost:
+        raise
+    except DeviceError:
+        return ""
+    if not isinstance(freed, int) or freed < 1e6:
+        return ""
+    return f"`bench clean --device {post.device.name} --keep 0` would free {_megabytes(freed)}. "
 
 
 def _unpacked_size(layer: Blob) -> int:
@@ -218,17 +262,23 @@ def _send_verified(
 def _send(post: _Post, blobs: Sequence[Blob], offsets: Mapping[str, int], progress: Progress) -> list[Blob]:
     """Send files in one stream; returns those that arrived damaged. Any other refusal is raised."""
     total = sum(blob.size - offsets.get(blob.sha256, 0) for blob in blobs)
-    argv = agent_argv(post.device, post.agent, "receive")
+    argv = agent_argv(post.device, post.agent, "receive", "--sender", name_sender(post.device.name))
     files = "1 file" if len(blobs) == 1 else f"{len(blobs)} files"
     with progress.track(f"{post.device.name}: sending {files}", total) as tick:
         frames = (chunk for blob in blobs for chunk in _frame(blob, offsets.get(blob.sha256, 0), tick))
-        completed = post.remote.send(argv, post.counted(frames), timeout=120.0)
+        completed = post.remote.send(argv, post.counted(frames), timeout=SEND_SECONDS)
     receipts = _read_receipts(post, blobs, completed)
     post.blobs_sent |= {receipt.sha256 for receipt in receipts if receipt.ok}
     for receipt in receipts:
         if receipt.error is not None and not receipt.is_corrupt:
             raise _explain_refusal(post.device, receipt.error)
     return [blob for blob, receipt in zip(blobs, receipts, strict=True) if not receipt.ok]
+
+
+@functools.cache
+def name_sender(_device: str) -> str:
+    """A name that only this process has, for a device to which it sends one thing at a time."""
+    return secrets.token_hex(16)
 
 
 def _frame(blob: Blob, offset: int, tick: Tick) -> Iterator[bytes]:
@@ -257,10 +307,12 @@ def _open_blob(blob: Blob) -> BinaryIO:
 def _read_receipts(post: _Post, blobs: Sequence[Blob], completed: Completed) -> list[Receipt]:
     """One receipt for each file, in the order of sending."""
     lines = completed.stdout.splitlines()
+    if completed.code == protocol.EXIT_FAULT and lines:
+        _raise_end(post, completed._replace(stdout=lines[-1]))
     try:
         receipts = [Receipt.model_validate_json(line) for line in lines]
     except ValidationError as error:
-        raise _misunderstood(post.device, "receive", error) from error
+        raise describe_misfit(post.device, "receive", error) from error
     if [receipt.sha256 for receipt in receipts] == [blob.sha256 for blob in blobs]:
         return receipts
     refused = [receipt for receipt in receipts if receipt.error is not None]
@@ -274,11 +326,24 @@ def _read_receipts(post: _Post, blobs: Sequence[Blob], completed: Completed) -> 
     )
 
 
+def _raise_end(post: _Post, ended: Completed) -> None:
+    """Raise what ended a whole transfer; LinkLost where the board heard nothing of us for too long."""
+    try:
+        parse_answer(post.device, ended)
+    except AgentFault as fault:
+        if fault.kind != protocol.ERROR_STALLED:
+            raise
+        raise LinkLost(
+            f"{fault.message}: the board gave up",
+            f"This machine slept, or the link did. `bench devices probe {post.device.name}` tries it.",
+        ) from fault
+
+
 def _explain_refusal(device: Device, error: ToldFailure) -> BenchError:
     if error.kind == protocol.ERROR_LOCKED:
-        return DeviceError(
+        return BlobHeld(
             f"{device.name}: {error.message}",
-            "Wait for it to end. The board notices after a while when the link of a transfer was lost.",
+            f"Wait for it to end. One whose link is dead ends by itself after {protocol.STALL_S:g} s.",
         )
     return describe_refusal(device, error.kind, error.message)
 
@@ -301,7 +366,8 @@ def _stale_blob(blob: Blob) -> BuildError:
     )
 
 
-def _misunderstood(device: Device, word: str, error: ValidationError) -> DeviceError:
+def describe_misfit(device: Device, word: str, error: ValidationError) -> DeviceError:
+    """The error for an answer of the agent that is not what the command answers."""
     fault = error.errors(include_url=False, include_input=False)[0]
     where = escape_controls(".".join(str(part) for part in fault["loc"])[:80])
     return DeviceError(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import platform
 import secrets
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from host.errors import DeviceError, UsageError
 from host.fleet.emulator_processes import MARK, SERVER_MODULE, end_processes, is_server
@@ -33,6 +35,7 @@ class Server(Record):
     pid: int = Field(ge=1)
     port: int = Field(ge=1, le=65535)
     cpus: int = Field(ge=1)
+    cores: tuple[int, ...] = ()
     fingerprint: str
 
 
@@ -58,7 +61,7 @@ def up(workspace: Workspace, name: str, cpus: int) -> Device:
         server = _find_server(folder)
         if server is None:
             port = 0 if registered is None or registered.port is None else registered.port
-            server = _start_server(folder, name, cpus, port)
+            server = _start_server(folder, name, _reserve_cores(workspace, folder, cpus), port)
         elif server.cpus != cpus:
             raise UsageError(
                 f"{name} is up with {_count(server.cpus)}, not {cpus}",
@@ -81,7 +84,14 @@ def down(workspace: Workspace, name: str) -> bool:
     with _locked(folder):
         had_any = end_processes(_read_mark(folder))
         _server_file(folder).unlink(missing_ok=True)
+        _cores_file(folder).unlink(missing_ok=True)
     return had_any
+
+
+def find_cores(workspace: Workspace, name: str) -> frozenset[int]:
+    """The cores of this machine that an emulated board runs on; none where it is not up."""
+    server = _find_server(workspace.emulators / name)
+    return frozenset(server.cores) if server else frozenset()
 
 
 def status(workspace: Workspace, name: str) -> EmulatorStatus:
@@ -153,10 +163,42 @@ def _read_mark(folder: Path) -> str:
     return path.read_text()
 
 
-def _start_server(folder: Path, name: str, cpus: int, port: int) -> Server:
+def _cores_file(folder: Path) -> Path:
+    return folder / "cores.json"
+
+
+def _reserve_cores(workspace: Workspace, folder: Path, cpus: int) -> list[int]:
+    """The cores that the fewest other boards run on; of equals the last: interrupts go to the first.
+
+    A board keeps them until it is taken down, so that it is the same board each time.
+    """
+    with (workspace.emulators / "cores.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        usable = os.sched_getaffinity(0)
+        kept = _read_cores(_cores_file(folder))
+        if len(kept) == cpus and usable >= set(kept):
+            return kept
+        paths = [path for path in workspace.emulators.glob("*/cores.json") if path.parent != folder]
+        used = Counter(core for path in paths for core in _read_cores(path))
+        cores = sorted(sorted(usable, key=lambda core: (used[core], -core))[:cpus])
+        part = _cores_file(folder).with_suffix(".part")
+        part.write_text(json.dumps(cores))
+        part.replace(_cores_file(folder))
+        return cores
+
+
+def _read_cores(path: Path) -> list[int]:
+    try:
+        return TypeAdapter(list[int]).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return []
+
+
+def _start_server(folder: Path, name: str, cores: list[int], port: int) -> Server:
     """Start the server and wait until it listens. Raises DeviceError with what it said if it does not."""
     mark = _read_mark(folder)
-    command = [sys.executable, "-P", "-m", SERVER_MODULE, str(folder.absolute()), name, str(cpus), str(port)]
+    listed = ",".join(map(str, cores))
+    command = [sys.executable, "-P", "-m", SERVER_MODULE, str(folder.absolute()), name, listed, str(port)]
     try:
         done = subprocess.run(
             command,

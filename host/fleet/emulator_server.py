@@ -1,7 +1,7 @@
 """The process behind an emulated board: an SSH server on 127.0.0.1 whose sessions are bound to some cores.
 
-Started by `host.fleet.emulator` as `python -m host.fleet.emulator_server FOLDER NAME CPUS PORT`. It
-prints one line of JSON once it listens, and goes on in the background.
+Started by `host.fleet.emulator` as `python -m host.fleet.emulator_server FOLDER NAME CORES PORT`, with
+cores such as `2,3`. It prints one line of JSON once it listens, and goes on in the background.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ CHUNK_BYTES = 256 * 1024
 
 
 def main() -> int:
-    folder, name, cpus, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    folder, name, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[4])
+    cores = [int(core) for core in sys.argv[3].split(",")]
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
         return _relay_outcome(reader)
     os.setsid()
     os.close(reader)
-    board = Board(folder, name, cpus)
+    board = Board(folder, name, cores)
     asyncio.run(serve(board, port, lambda told: _detach(board, told, writer)))
     return 0
 
@@ -60,11 +61,11 @@ def _detach(board: Board, told: str, writer: int) -> None:
 class Board:
     """The folder of one emulated board: its home, its keys, and what its processes see."""
 
-    def __init__(self, folder: Path, name: str, cpus: int) -> None:
+    def __init__(self, folder: Path, name: str, cores: list[int]) -> None:
         self.folder = folder
         self.name = name
         self.home = folder / "home"
-        self.cores = sorted(os.sched_getaffinity(0))[-cpus:]
+        self.cores = cores
 
     def load_key(self, kind: str) -> asyncssh.SSHKey:
         """The `host` or `client` key, made on first use."""
@@ -157,8 +158,8 @@ async def serve(board: Board, port: int, on_ready: Callable[[str], None]) -> Non
             config=None,
         )
         fingerprint = host_key.get_fingerprint("sha256")
-        told = {"port": acceptor.get_port(), "cpus": len(board.cores), "fingerprint": fingerprint}
-        on_ready(json.dumps({"pid": os.getpid(), **told}))
+        told = {"port": acceptor.get_port(), "cpus": len(board.cores), "cores": board.cores}
+        on_ready(json.dumps({"pid": os.getpid(), "fingerprint": fingerprint, **told}))
         await stop.wait()
         acceptor.close()
 

@@ -4,51 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from device_agent import protocol
-from host.errors import DeviceError, Interrupted, LinkLost
-from host.fleet.journal import (
-    Event,
-    Job,
-    Result,
-    Round,
-    RunEnded,
-    RunStarted,
-    TaskOpened,
-    TaskProgress,
-    escape_controls,
-    parse_event,
-)
+from host.errors import DeviceError, Interrupted
+from host.fleet.board_clock import BoardClock, read_clock
+from host.fleet.checking import Checker
+from host.fleet.journal import Event, Job, Result, Round, RunEnded, TaskOpened, escape_controls
+from host.fleet.patience import Connect, Notice, Outage, Patience, over_links, say_nothing
 from host.fleet.probing import agent_argv, call_agent
 from host.fleet.remote import Remote
 from host.progress import Progress
 from host.specs.artifact import Blob
 from host.specs.device import Device
 
-Connect = Callable[[], AbstractContextManager[Remote]]
-
 IDLE_SECONDS = 60.0
 """How long a link may be silent (keep-alives included) before it counts as lost."""
 
 START_SECONDS = 120.0  # a slow board reads its environment before it says that it has begun
 LOG_BYTES = 2000
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a silent board is waited for: delays double from the first to the longest.
-
-    `restarts` bounds how often a run that vanished without an end is started again.
-    """
-
-    first_s: float = 1.0
-    longest_s: float = 30.0
-    total_s: float = 300.0
-    restarts: int = 2
 
 
 def follow_run(
@@ -62,139 +38,33 @@ def follow_run(
     earlier_tasks: Collection[str] = (),
     patience: Patience | None = None,
     stopping: threading.Event | None = None,
+    notice: Notice = say_nothing,
+    silence_s: float | None = None,
 ) -> RunEnded:
     """Start a run, or join it where it is under way or over, and follow it to its end.
 
     Every event goes to `on_event` once, in order, and always from the first on: what the board measured
     before, in this or an earlier sitting of the same run, comes again. So whoever resumes must know what is
     saved already. Events of `earlier_tasks`, which belong to the run but not to this job, are passed over.
-    A lost link is opened again within the bounds of `patience`; one that never opened is an error.
+    Their `wall` is by the clock of this machine where the board's own is wrong.
+
+    A lost link is opened again within the bounds of `patience`, and `notice` is told. A run whose process is
+    gone, as after a reboot, is started again and goes on from its journal.
 
     Raises BoardBusy where another run measures, DeviceError where the board stays silent, tells what
-    cannot be, or loses the run again and again, and Interrupted where `stopping` is set while waiting.
+    cannot be, loses the run again and again or says nothing of it for `silence_s`, and Interrupted where
+    `stopping` is set while waiting.
     """
     checker = Checker(device.name, job, frozenset(earlier_tasks))
-    outage = _Outage(device.name, patience or Patience(), progress, stopping or threading.Event())
-    attendant = _Attendant(device, agent, job, checker, on_event, outage, progress)
-    while True:
-        try:
-            with open_remote() as remote:
-                outage.note_connected()
-                return attendant.attend(remote)
-        except LinkLost as error:
-            outage.wait(error)
+    stopping = stopping or threading.Event()
+    outage = Outage(device.name, patience or Patience(), progress, stopping, notice)
+    attendant = _Attendant(device, agent, job, checker, on_event, outage, progress, silence_s)
+    return over_links(open_remote, attendant.attend, outage)
 
 
 def stop_run(remote: Remote, device: Device, agent: Blob, run: str) -> bool:
     """Whether a run was under way; it journals its end, and what it measured stays on the board."""
     return call_agent(remote, device, agent, ["stop", run]).get("stopped") is True
-
-
-@dataclass
-class Checker:
-    """Accepts the lines of one journal in their order, and refuses what this job cannot have caused."""
-
-    device: str
-    job: Job
-    earlier_tasks: frozenset[str]
-    seq: int = 0
-    _taken: set[str] = field(default_factory=set)
-
-    def accept(self, line: bytes) -> Event | None:
-        """The event of a line; None for one that came before or is not ours. Raises DeviceError."""
-        event = parse_event(line, self.device, self.seq + 1)
-        if event.seq <= self.seq:
-            return None
-        if event.seq != self.seq + 1:
-            raise self._refuse(event, f"it follows number {self.seq}")
-        self.seq = event.seq
-        if isinstance(event, RunStarted):
-            self._check_run(event)
-        elif not isinstance(event, RunEnded):
-            if event.task in self.earlier_tasks:
-                return None
-            self._check_task(event)
-        return event
-
-    def _check_run(self, event: RunStarted) -> None:
-        if event.run != self.job.run:
-            raise self._refuse(event, f"it belongs to run {event.run!r}")
-
-    def _check_task(self, event: TaskOpened | TaskProgress | Round | Result) -> None:
-        if event.task not in {task.task for task in self.job.tasks}:
-            raise self._refuse(event, f"nobody asked for task {event.task!r}")
-        if isinstance(event, Round):
-            if event.round >= self.job.measure.rounds:
-                raise self._refuse(event, f"there are {self.job.measure.rounds} rounds, it is {event.round}")
-            self._take_once(event, f"round {event.round} of {event.task!r}")
-        elif isinstance(event, Result):
-            self._take_once(event, f"the result of {event.task!r}")
-            self._check_rounds(event)
-
-    def _check_rounds(self, event: Result) -> None:
-        """A result that is ok stands for every round."""
-        asked = [f"round {number} of {event.task!r}" for number in range(self.job.measure.rounds)]
-        missing = [name for name in asked if name not in self._taken]
-        if event.status == "ok" and missing:
-            raise self._refuse(event, f"{missing[0]} is missing")
-
-    def _take_once(self, event: Event, name: str) -> None:
-        if name in self._taken:
-            raise self._refuse(event, f"{name} comes a second time")
-        self._taken.add(name)
-
-    def _refuse(self, event: Event, why: str) -> DeviceError:
-        return DeviceError(
-            f"{self.device}: event {event.seq} ({event.event}) of the journal cannot be: {why}",
-            f"Look at runs/{self.job.run}/journal.jsonl on the board; a new run starts a new journal.",
-        )
-
-
-@dataclass
-class _Outage:
-    """The time without a sign of the board, and how long it may last."""
-
-    device: str
-    patience: Patience
-    progress: Progress
-    stopping: threading.Event
-    _has_connected: bool = False
-    _connected_at: float | None = None
-    _began: float | None = None
-    _delay_s: float = 0.0
-
-    def note_connected(self) -> None:
-        self._has_connected = True
-        self._connected_at = time.monotonic()
-
-    def check_stopping(self) -> None:
-        """Raise Interrupted where the caller does not want a run to be started any more."""
-        if self.stopping.is_set():
-            raise Interrupted(f"{self.device}: interrupted before its run was started")
-
-    def end(self) -> None:
-        """A sign of life: the next outage has all the patience again."""
-        self._began, self._delay_s = None, 0.0
-
-    def wait(self, error: LinkLost) -> None:
-        """Sleep before the next try. Raises `error` itself where there never was a link, and Interrupted."""
-        if not self._has_connected:
-            raise error
-        now = time.monotonic()
-        if self._connected_at is not None and now - self._connected_at > self.patience.longest_s:
-            self.end()  # a link that held for a while is a sign of life, even if the run had nothing to say
-        self._connected_at = None
-        self._began = now if self._began is None else self._began
-        if now - self._began >= self.patience.total_s:
-            raise DeviceError(
-                f"{self.device}: no sign of it for {now - self._began:.0f} s: {error.message}",
-                "Check its power and its network. It may still be measuring: "
-                "resuming the run fetches what it has.",
-            ) from error
-        self._delay_s = min(max(self.patience.first_s, 2 * self._delay_s), self.patience.longest_s)
-        self.progress.say(f"{self.device}: {error.message}; trying again in {self._delay_s:g} s")
-        if self.stopping.wait(self._delay_s):
-            raise Interrupted(f"{self.device}: interrupted while its link was lost") from error
 
 
 @dataclass
@@ -206,12 +76,15 @@ class _Attendant:
     job: Job
     checker: Checker
     on_event: Callable[[Event], None]
-    outage: _Outage
+    outage: Outage
     progress: Progress
+    silence_s: float | None
     is_put: bool = False
     is_started: bool = False
     vanished: int = 0
+    slowest_s: float = 1.0
     last: Event | None = None
+    clock: BoardClock | None = None
 
     def attend(self, remote: Remote) -> RunEnded:
         """Put and start the job as far as it is needed, then follow it to its end over one connection."""
@@ -222,46 +95,86 @@ class _Attendant:
                 call_agent(remote, self.device, self.agent, ["put-job", self.job.run], stdin=message)
                 self.is_put = True
             if not self.is_started:
-                call_agent(remote, self.device, self.agent, ["start", self.job.run], timeout=START_SECONDS)
-                self.is_started = True
+                self._start(remote)
             ended = self._follow(remote)
-            if ended is not None:
+            if ended is not None and not self._is_to_go_on(ended):
                 return ended
             self.is_started = False
             self._note_vanished(remote)
 
+    def _start(self, remote: Remote) -> None:
+        words = ["start", self.job.run, "--clock"]
+        told = read_clock(call_agent(remote, self.device, self.agent, words, timeout=START_SECONDS))
+        if told is not None and self.clock is None:
+            self.clock = BoardClock(datetime.now(UTC).timestamp(), told)
+        elif told is not None and self.clock is not None:
+            self.clock.renew(datetime.now(UTC).timestamp(), told)
+        self.is_started = True
+
+    def _is_to_go_on(self, ended: RunEnded) -> bool:
+        """Whether the run got a signal that we know nothing of: a board that reboots sends it to all."""
+        return ended.reason == "interrupted" and not self.outage.stopping.is_set()
+
     def _follow(self, remote: Remote) -> RunEnded | None:
         """The end of the run; None where its process is gone without one."""
-        words = ("follow", self.job.run, "--after", str(self.checker.seq))
+        words = ["follow", self.job.run, "--after", str(self.checker.seq)]
+        words += [] if self.silence_s is None else ["--silence", f"{self.silence_s:.0f}"]
         lines = remote.stream(agent_argv(self.device, self.agent, *words), idle_timeout=IDLE_SECONDS)
+        self.outage.note_quiet()
         while True:
             try:
                 line = next(lines)
             except StopIteration as end:
-                is_whole = end.value == protocol.EXIT_OK
-                return self.last if is_whole and isinstance(self.last, RunEnded) else None
+                if end.value == protocol.EXIT_SILENT and self._is_slow():
+                    return self._follow(remote)
+                return self._judge_end(end.value)
             self._take(line)
+
+    def _is_slow(self) -> bool:
+        """Whether the run may say nothing for longer than was thought: its models are slow. Then it may."""
+        thought_s = self.silence_s or 0.0
+        self.silence_s = thought_s * self.slowest_s
+        self.slowest_s = 1.0  # counted once
+        return self.silence_s > thought_s
+
+    def _judge_end(self, code: int) -> RunEnded | None:
+        if code == protocol.EXIT_SILENT:
+            raise DeviceError(
+                f"{self.device.name}: the run has said nothing for {self.silence_s or 0:.0f} s, "
+                "though its process lives: it hangs where its own timeouts do not reach, as in a driver",
+                "Reboot the board; what it has measured is there, and resuming the run goes on.",
+            )
+        is_whole = code == protocol.EXIT_OK
+        return self.last if is_whole and isinstance(self.last, RunEnded) else None
 
     def _take(self, line: bytes) -> None:
         event = self.checker.accept(line)
         self.outage.end()
-        if event is not None:
-            self.last = event
-            self.on_event(event)
+        if event is None:
+            return
+        if isinstance(event, Round | Result):
+            self.vanished = 0
+        elif isinstance(event, TaskOpened) and event.first_inference_ms is not None:
+            self.slowest_s = max(self.slowest_s, event.first_inference_ms / 1e3)
+        self.last = event
+        self.on_event(event if self.clock is None else self.clock.place(event))
 
     def _note_vanished(self, remote: Remote) -> None:
         """Allow one more start, or raise DeviceError with the last words of the agent."""
         self.vanished += 1
-        allowed = self.outage.patience.restarts
-        if self.vanished > allowed:
+        patience = self.outage.patience
+        if self.vanished > patience.restarts:
             raise DeviceError(
                 f"{self.device.name}: the run ended {self.vanished} times without a word"
                 f"{_read_log_end(remote, self.device, self.job.run)}",
                 f"runs/{self.job.run}/agent.log in {self.device.work_folder} on the board may tell more.",
             )
         self.progress.say(
-            f"{self.device.name}: the run is gone; starting it again ({self.vanished} of {allowed})"
+            f"{self.device.name}: the run is gone; starting it again ({self.vanished} of {patience.restarts})"
         )
+        # A board that shuts down would end it once more: by then it is out of reach.
+        if self.outage.stopping.wait(patience.first_s * self.vanished):
+            raise Interrupted(f"{self.device.name}: interrupted while its run was gone")
 
 
 def _read_log_end(remote: Remote, device: Device, run: str) -> str:

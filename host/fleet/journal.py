@@ -33,7 +33,7 @@ from host.specs.measurement import Failure, Memory, Power
 from host.specs.record import Record
 
 _HOUR_NS = 3600 * 10**9
-_YEAR_9999 = 253402300800.0
+YEAR_9999 = 253402300800.0
 _MAX_DEPTH = 8
 _MAX_VALUES = 5000
 
@@ -88,6 +88,12 @@ class JobTask(Record):
     options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Timeouts(Record):
+    """How long the agent waits: `task_s` bounds all that one task may take together, in seconds."""
+
+    task_s: Annotated[float, Field(gt=0, le=10**6)]
+
+
 class Job(Record):
     """All that one board measures in one run. `holder` says to others who holds the board."""
 
@@ -98,10 +104,11 @@ class Job(Record):
     measure: Measure
     tasks: tuple[JobTask, ...]
     meter: Meter | None = None
+    timeouts: Timeouts | None = None
 
     def as_message(self) -> dict[str, Any]:
         """The job as the agent reads it."""
-        told = self.model_dump(mode="json", exclude={"measure"})
+        told = self.model_dump(mode="json", exclude={"measure"} if self.timeouts else {"measure", "timeouts"})
         left_out = {"preset", "evaluation_images", "duration_s"}
         steps = self.measure.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {"schema": protocol.SCHEMA, **told, "protocol": steps}
@@ -115,7 +122,7 @@ class _Told(BaseModel):
 
 class _Happened(_Told):
     seq: int = Field(ge=1, le=10**9)
-    wall: float = Field(ge=0, lt=_YEAR_9999)
+    wall: float = Field(ge=0, lt=YEAR_9999)
     mono: float = Field(ge=0, lt=10**12)
 
 
@@ -125,6 +132,7 @@ class RunStarted(_Happened):
     schema_version: int = Field(alias="schema", ge=protocol.SCHEMA, le=protocol.SCHEMA)
     agent: Text
     python: Text
+    boot: Text | None = None
     environment: Facts = {}
 
 
@@ -208,7 +216,7 @@ class ToldFailure(Failure):
 class ToldMeasurement(_Told):
     """What a board found out about one task, beside the samples of its rounds."""
 
-    started_at: float = Field(ge=0, lt=_YEAR_9999)
+    started_at: float = Field(ge=0, lt=YEAR_9999)
     provider: Text
     threads: Annotated[int, Field(ge=1, le=65536)] | None = None
     runtime_version: Text
@@ -247,7 +255,7 @@ class Result(_Happened):
 
 class RunEnded(_Happened):
     event: Literal["run-ended"]
-    reason: Literal["completed", "stopped", "failed"]
+    reason: Literal["completed", "stopped", "interrupted", "failed"]
     ok: Count
     failed: Count
     error: ToldFailure | None = None

@@ -63,6 +63,8 @@ class RuntimeFacts(Record):
 class BoardFacts(Record):
     """What a board says of itself; what it cannot tell is None. `cores` are those that the agent may use.
 
+    `loads_code` is False where the work folder lies on a disk from which no compiled module can be loaded.
+
     `root_would_add` are sentences on what the board tells only root; empty where the agent is root.
     """
 
@@ -93,6 +95,7 @@ class BoardFacts(Record):
     is_root: bool | None = None
     root_would_add: tuple[Word, ...] = Field((), max_length=32)
     free_bytes: int | None = Field(None, ge=0)
+    loads_code: bool | None = None
     power_sources: tuple[PowerSourceFacts, ...] = Field((), max_length=64)
     runtimes: dict[Word, RuntimeFacts] = Field(default_factory=dict, max_length=64)
 
@@ -197,11 +200,11 @@ def bootstrap_agent(remote: Remote, device: Device, agent: Blob) -> bool:
 
     Raises DeviceError for a board without python3, with an old one, or that cannot keep a file.
     """
-    words = [device.python, "-S", "-c", _PUT, agent_path(device, agent), agent.sha256]
-    if parse_answer(device, remote.run([*words, "look"], timeout=PUT_S)).get("present") is True:
+    words = [device.python, "-S", "-c", _READ_PROGRAM, agent_path(device, agent), agent.sha256]
+    found = parse_answer(device, remote.run([*words, "look"], stdin=_PUT_LINE, timeout=PUT_S))
+    if found.get("present") is True:
         return False
-    data = agent.path.read_bytes()
-    parse_answer(device, remote.send([*words, "put"], [data], timeout=PUT_S))
+    parse_answer(device, remote.send([*words, "put"], [_PUT_LINE, agent.path.read_bytes()], timeout=PUT_S))
     return True
 
 
@@ -228,6 +231,7 @@ if sys.version_info[:2] < {protocol.OLDEST_PYTHON!r}:
     sys.stderr.write("this is Python %s" % sys.version.split()[0])
     sys.exit({protocol.EXIT_OLD_PYTHON})
 import errno, hashlib, json, os
+os.umask(0o077)
 path, sha256, task = sys.argv[1:]
 def hash_of(data):
     return hashlib.sha256(data).hexdigest()
@@ -266,3 +270,7 @@ except OSError as error:
 print(json.dumps(answer))
 sys.exit({protocol.EXIT_FAULT} if "error" in answer else 0)
 """
+
+# As the first line of standard input: csh reads no command line that holds a newline.
+_READ_PROGRAM = 'import sys; exec(getattr(sys.stdin, "buffer", sys.stdin).readline())'
+_PUT_LINE = f"exec({_PUT!r})\n".encode()

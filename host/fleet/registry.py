@@ -41,6 +41,24 @@ def save_device(workspace: Workspace, device: Device) -> None:
     _change_devices(workspace, lambda devices: {**devices, device.name: device})
 
 
+def check_telling(device: Device, others: Mapping[str, Device]) -> None:
+    """Raise UsageError where the names or labels of a new device could be taken for what others have."""
+    hint = "Names and labels stand beside each other on a command line: take words that cannot be confused."
+    labels = {label.casefold(): label for other in (device, *others.values()) for label in other.labels}
+    names = {name.casefold(): name for name in others}
+    if device.name.casefold() in names and device.name not in others:
+        raise UsageError(f"there is a device {names[device.name.casefold()]!r} already", hint)
+    if device.name.casefold() in labels:
+        raise UsageError(
+            f"{labels[device.name.casefold()]!r} is a label, so no device can be called so", hint
+        )
+    for label in device.labels:
+        if label.casefold() in names:
+            raise UsageError(f"{names[label.casefold()]!r} is a device, so no label can be called so", hint)
+        if labels[label.casefold()] != label:
+            raise UsageError(f"there is a label {labels[label.casefold()]!r} already", hint)
+
+
 def remove_device(workspace: Workspace, name: str) -> None:
     """Forget a device. Raises UsageError if there is none of that name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -44,13 +44,29 @@ class Remote(Protocol):
         ...
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_@:,./+-]+")
+_ESCAPED = ("\\", "'", "!")
+"""What stands behind a backslash outside of quotes, where all shells read it alike: inside single quotes fish
+takes a backslash for its own, and csh an exclamation mark for its history."""
+
+
 def quote_word(word: str) -> str:
-    """A word as a POSIX shell, fish or csh reads it back; a leading `~/` means the remote home folder."""
+    """A word as sh, bash, zsh, fish and csh read it back; a leading `~/` means the remote home folder.
+
+    A newline passes through all but csh, which has no way to write one.
+    """
     if word == "~":
         return '"$HOME"'
     if word.startswith("~/"):
-        return '"$HOME"/' + shlex.quote(word[2:])
-    return shlex.quote(word)
+        return '"$HOME"/' + _quote(word[2:])
+    return _quote(word)
+
+
+def _quote(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    pieces = [piece for piece in re.split(r"([\\'!])", word) if piece]
+    return "".join(f"\\{piece}" if piece in _ESCAPED else f"'{piece}'" for piece in pieces) or "''"
 
 
 def quote_command(argv: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from host.errors import Unsuitable
+from host.errors import DeviceError, Unsuitable
 from host.fleet.probing import BoardFacts
 from host.specs.device import Device
 from host.specs.profile import RuntimeSettings
@@ -42,7 +42,8 @@ def describe_lack(runtime: RuntimeSettings, facts: BoardFacts) -> str | None:
 
 
 def check_own(device: Device, facts: BoardFacts, runtimes: Iterable[RuntimeSettings]) -> None:
-    """Raise Unsuitable for what a board must bring itself and has not, before anything is sent to it.
+    """Raise Unsuitable for what a board must bring itself and has not, before anything is sent to it, and
+    DeviceError where it could not load what it would be sent.
 
     `facts` are those of the board without any layer.
     """
@@ -50,6 +51,12 @@ def check_own(device: Device, facts: BoardFacts, runtimes: Iterable[RuntimeSetti
     lacks = dict.fromkeys(lack for one in needed if (lack := describe_lack(one, facts)))
     if lacks:
         raise describe_unsuitable(device, lacks)
+    if facts.loads_code is False and name_requirements(device, facts, tuple(runtimes)):
+        raise DeviceError(
+            f"{device.name}: {device.work_folder} is mounted noexec: no packages can be loaded from there",
+            f"Give {device.name} a `work_folder:` on another disk in devices.yaml, or name an interpreter "
+            "that has the runtimes as `python:`.",
+        )
 
 
 def describe_unsuitable(device: Device, lacks: Iterable[str]) -> Unsuitable:

@@ -4,37 +4,59 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import paramiko
+import paramiko.agent
 
 from host.errors import DeviceError, LinkLost
+from host.fleet.ssh_answers import Answers
+from host.fleet.ssh_intake import show_text
 from host.fleet.ssh_route import Route
-
-AskPassword = Callable[[str], str | None]
-"""Asks a person for a password or passphrase; None means that they gave none."""
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 PASSWORD_TRIES = 3
+PERSON_S = 300.0
+"""How long a person may take for all that a server asks them; the server itself usually waits for less."""
+
+AGENT_S = 60.0
+"""How long an agent may take to sign: its key may wait for somebody to touch it."""
+
+MOST_QUESTIONS = 20
+INTERACTIVE = "keyboard-interactive"
+_PERSONAL = (INTERACTIVE, "password")
+"""What a person must answer; the first may ask for more than a password."""
 
 
 class _Attempt:
     """One authentication: what was tried so far, for the message if all of it fails."""
 
-    def __init__(self, link: paramiko.Transport, route: Route, ask: AskPassword | None) -> None:
+    def __init__(self, link: paramiko.Transport, route: Route, answers: Answers | None) -> None:
         self.link = link
         self.route = route
-        self.ask = ask
+        self.answers = answers
         self.tried: list[str] = []
         self.seen: set[str] = set()
         self.locked: list[Path] = []
         self.methods: tuple[str, ...] = ()
+        self.refusals = 0
+        self.has_asked = False
 
     def run(self) -> bool:
         """Whether the server let us in."""
-        return self._try_none() or self._try_keys() or self._try_password()
+        return self._try_none() or self._try_keys() or self._try_person()
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether the server has gone while a person was thinking, and has not refused what they said."""
+        return self.has_asked and not self.refusals and not self.link.is_active()
+
+    def ask(self, question: str, refused: str | None = None) -> str | None:
+        self.has_asked = True
+        return None if self.answers is None else self.answers.ask(question, refused)
 
     def _try_none(self) -> bool:
         """Servers such as Tailscale's know who we are; all others tell the methods they take."""
@@ -47,7 +69,12 @@ class _Attempt:
     def _try_keys(self) -> bool:
         if "publickey" not in self.methods:
             return False
-        return any(self._try_key(key, source) for key, source in self._find_keys())
+        for key, source in self._find_keys():
+            if self._try_key(key, source):
+                return True
+            if "publickey" not in self.methods:
+                return False  # the key is right, and the server wants something else as well
+        return False
 
     def _find_keys(self) -> Iterator[tuple[paramiko.PKey, str]]:
         """Every key worth offering, with words for where it comes from. What a person must unlock comes last:
@@ -68,13 +95,15 @@ class _Attempt:
     def _ask_agent(self) -> Iterator[tuple[paramiko.PKey, str]]:
         """The agent's keys; under IdentitiesOnly just those whose public halves lie beside our key files."""
         ours = {read_public_fingerprint(path) for path in self.route.key_files}
+        if self.route.agent is None:
+            return
         try:
-            with closing(paramiko.Agent()) as agent:
+            with closing(_Agent(self.route.agent)) as agent:
                 for key in agent.get_keys():
                     if self.route.has_other_keys or key.fingerprint in ours:
                         yield key, f"{key.comment or key.get_name()} (ssh-agent)"
-        except paramiko.SSHException as error:
-            self.tried.append(f"ssh-agent (does not answer: {error})")
+        except (paramiko.SSHException, OSError) as error:
+            self.tried.append(f"ssh-agent (does not answer: {error or type(error).__name__})")
 
     def _read_keys(self, paths: Iterable[Path]) -> Iterator[tuple[paramiko.PKey, str]]:
         """The keys of files that need no passphrase; the others are remembered."""
@@ -93,15 +122,18 @@ class _Attempt:
     def _unlock_key(self, path: Path) -> paramiko.PKey | None:
         if read_public_fingerprint(path) in self.seen:
             return None  # the agent holds it, and it was refused
-        passphrase = self.ask(f"Passphrase of {path}: ") if self.ask else None
-        if not passphrase:
-            self.tried.append(f"{path} (locked; `ssh-add {path}` unlocks it)")
-            return None
-        try:
-            return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type] # wants bytes
-        except (ValueError, TypeError, paramiko.SSHException):
-            self.tried.append(f"{path} (wrong passphrase)")
-            return None
+        wrong = None
+        for _ in range(PASSWORD_TRIES if self.answers else 0):
+            passphrase = self.ask(f"Passphrase of {path}: ", wrong)
+            if not passphrase:
+                break
+            try:
+                return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type] # wants bytes
+            except (ValueError, TypeError, paramiko.SSHException):
+                wrong = passphrase
+        said = "wrong passphrase" if wrong else f"locked; `ssh-add {path}` unlocks it"
+        self.tried.append(f"{path} ({said})")
+        return None
 
     def _try_key(self, key: paramiko.PKey, source: str) -> bool:
         if key.fingerprint in self.seen:
@@ -114,20 +146,93 @@ class _Attempt:
             return False
         return self.link.is_authenticated()
 
-    def _try_password(self) -> bool:
-        if self.ask is None or not {"password", "keyboard-interactive"} & set(self.methods):
+    def _try_person(self) -> bool:
+        """Ask as often as OpenSSH does. A server that takes a password and then a code is asked for both."""
+        if self.answers is None:
             return False
-        for _ in range(PASSWORD_TRIES):
-            password = self.ask(f"Password of {self.route.user}@{self.route.host}: ")
-            if not password:
+        wrong: dict[str, str] = {}
+        while self.refusals < PASSWORD_TRIES and self.link.is_active():
+            method = next((one for one in _PERSONAL if one in self.methods), None)
+            if method is None:
                 return False
-            self.tried.append("a password")
-            try:
-                self.link.auth_password(self.route.user, password)
-            except paramiko.AuthenticationException:
-                continue
-            return self.link.is_authenticated()
+            before = self.methods
+            given = self._try_questions(wrong) if method == INTERACTIVE else self._try_password(wrong)
+            if self.link.is_authenticated():
+                return True
+            if not given and before == self.methods:
+                return False
         return False
+
+    def _try_password(self, wrong: dict[str, str]) -> bool:
+        """Whether a person gave a password; `wrong` holds the one that was refused."""
+        question = self._name("Password:")
+        password = self.ask(question, wrong.get(question))
+        if not password:
+            return False
+        self.tried.append("a password")
+        wrong[question] = password
+        self._note(lambda: self.link.auth_password(self.route.user, password, fallback=False))
+        return True
+
+    def _try_questions(self, wrong: dict[str, str]) -> bool:
+        """Whether a person answered what the server asked. One that asks nothing is not tried again."""
+        given: dict[str, str] = {}
+
+        def answer(_title: str, _instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+            return [self._answer(prompt, given, wrong) for prompt, _ in prompts]
+
+        self.link.auth_timeout = PERSON_S
+        self._note(lambda: self.link.auth_interactive(self.route.user, answer))
+        wrong.update(given)
+        self.tried += ["answers of a person"] if given else []
+        if not given:
+            self.methods = tuple(one for one in self.methods if one != INTERACTIVE)
+        return any(given.values())
+
+    def _answer(self, prompt: str, given: dict[str, str], wrong: dict[str, str]) -> str:
+        """The answer to one of a server's questions; the same words once more are another question."""
+        if len(given) >= MOST_QUESTIONS:
+            raise paramiko.SSHException("the server asks too many questions")
+        words = show_text(prompt.encode("utf-8", "replace")).strip()
+        asked = [self._name(f"{words}{' again' * times}") for times in range(len(given) + 1)]
+        question = next(one for one in asked if one not in given)
+        given[question] = self.ask(question, wrong.get(question)) or ""
+        return given[question]
+
+    def _name(self, words: str) -> str:
+        """A question with the board that it is about: several may ask one after the other."""
+        return f"{self.route.name} ({self.route.user}@{self.route.host}) {words} "
+
+    def _note(self, log_in: Callable[[], list[str]]) -> None:
+        """Log in, and remember what the server wants after that."""
+        try:
+            self.methods = tuple(log_in()) or self.methods
+        except paramiko.BadAuthenticationType as error:
+            self.refusals += 1
+            self.methods = tuple(error.allowed_types)
+        except paramiko.AuthenticationException:
+            if not self.link.is_active():
+                raise
+            self.refusals += 1
+
+
+class _Agent(paramiko.Agent):
+    """An ssh-agent that must answer in time: one that is forwarded may have lost its other end."""
+
+    def __init__(self, address: str) -> None:
+        paramiko.agent.AgentSSH.__init__(self)
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(AGENT_S)
+        try:
+            link.connect(address)
+        except OSError:
+            link.close()  # nobody is there: then it has no keys
+            return
+        try:
+            self._connect(link)  # type: ignore[attr-defined] # not in the stubs
+        except BaseException:
+            link.close()
+            raise
 
 
 def read_public_fingerprint(path: Path) -> str | None:
@@ -140,29 +245,51 @@ def read_public_fingerprint(path: Path) -> str | None:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def authenticate(link: paramiko.Transport, route: Route, ask: AskPassword | None) -> None:
-    """Log in, or raise DeviceError that names every key that was tried."""
-    attempt = _Attempt(link, route, ask)
+def authenticate(link: paramiko.Transport, route: Route, answers: Answers | None) -> None:
+    """Log in, or raise DeviceError that names every key that was tried.
+
+    Raises TooLate where the server has gone while a person was asked.
+    """
+    attempt = _Attempt(link, route, answers)
     try:
         if attempt.run():
             return
     except (paramiko.SSHException, EOFError, OSError) as error:
+        if attempt.is_too_late:
+            raise _too_late(route) from error
         if not attempt.tried:
             raise LinkLost(
                 f"{route.name}: {route.address} ended the connection while we logged in: {error}",
                 f"`ssh -v -p {route.port} {route.user}@{route.host}` tells more.",
             ) from error
         raise _refused(attempt) from error
+    if attempt.is_too_late:
+        raise _too_late(route)
     raise _refused(attempt)
+
+
+class TooLate(LinkLost):
+    """The server ended the connection before a person had answered; the answer is known now."""
+
+
+def _too_late(route: Route) -> TooLate:
+    return TooLate(
+        f"{route.name}: {route.address} ended the connection before the answer was there",
+        "A server waits for two minutes (LoginGraceTime). A key needs no answer: "
+        f"`ssh-copy-id -p {route.port} {route.user}@{route.host}`.",
+    )
 
 
 def _refused(attempt: _Attempt) -> DeviceError:
     route = attempt.route
     tried = "; ".join(dict.fromkeys(attempt.tried)) or "none, there is no key to try"
     takes = ", ".join(attempt.methods) or "nothing that it tells"
+    by_person = attempt.answers is None and set(_PERSONAL) & set(attempt.methods)
+    unasked = "\n  nobody could be asked for a password: there is no terminal" if by_person else ""
     return DeviceError(
-        f"{route.name}: {route.user}@{route.address} lets us in by no key.\n"
-        f"  tried: {tried}\n  the server takes: {takes}",
+        f"{route.name}: {route.user}@{route.address} lets us in by no key"
+        f"{' and no password' if attempt.refusals else ''}.\n"
+        f"  tried: {tried}\n  the server takes: {takes}{unasked}",
         f"Put your public key there with `ssh-copy-id -p {route.port} {route.user}@{route.host}`, or name "
         "the right one as key_file in devices.yaml.",
     )

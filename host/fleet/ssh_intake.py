@@ -29,10 +29,7 @@ class Intake:
         else:
             self._skip_noise(self._noise, data)
         if len(self._output) > self._limit:
-            raise DeviceError(
-                f"{self._device_name}: an answer has more than {self._limit} bytes",
-                "A board that answers so much is not to be trusted, or something else prints there.",
-            )
+            raise _too_long(self._device_name, "an answer", self._limit)
 
     def _skip_noise(self, noise: bytearray, data: bytes) -> None:
         noise += data
@@ -76,7 +73,8 @@ class Intake:
 class Lines:
     """Cuts bytes into lines, each bounded in size."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, device_name: str, limit: int) -> None:
+        self._device_name = device_name
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -94,13 +92,21 @@ class Lines:
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._limit:
-            raise DeviceError(f"a line from the board has more than {self._limit} bytes")
+            raise _too_long(self._device_name, "a line", self._limit)
         self._pieces.append(piece)
 
     def rest(self) -> Iterator[bytes]:
         """The last line, if the output ends without a newline."""
         if self._size:
             yield b"".join(self._pieces)
+
+
+def _too_long(device_name: str, what: str, limit: int) -> DeviceError:
+    return DeviceError(
+        f"{device_name}: {what} from the board has more than {limit} bytes",
+        "Look for what else prints there, such as a start-up file of its shell; a board that says so much by "
+        "itself is not to be trusted.",
+    )
 
 
 def show_text(said: bytes | bytearray, limit: int = MAX_TEXT) -> str:

@@ -76,7 +76,7 @@ class SshRemote:
 
     def stream(self, argv: Sequence[str], *, idle_timeout: float) -> Generator[bytes, None, int]:
         self._link.ask_for_life(every=min(10.0, idle_timeout / 4))
-        lines = Lines(MAX_LINE_BYTES)
+        lines = Lines(self.device_name, MAX_LINE_BYTES)
         with self._command(argv, idle_timeout) as (channel, intake):
             while True:
                 data = self._receive(channel, intake, idle_timeout)

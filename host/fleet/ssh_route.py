@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +16,13 @@ from host.login import find_login
 from host.specs.device import Device
 
 SSH_PORT = 22
+MOST_INCLUDES = 16  # as deep as OpenSSH follows files that include files
 
 
 @dataclass(frozen=True)
 class Route:
-    """How to reach one SSH server. `proxy` is a command whose input and output are the connection."""
+    """How to reach one SSH server. `proxy` is a command whose input and output are the connection, `agent`
+    the socket of the ssh-agent that may know our keys."""
 
     name: str
     host: str
@@ -25,10 +31,11 @@ class Route:
     key_files: tuple[Path, ...] = ()
     has_other_keys: bool = True
     proxy: tuple[str, ...] | None = None
+    agent: str | None = None
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def find_route(device: Device) -> Route:
@@ -62,7 +69,17 @@ def apply_config(
         key_files=tuple(dict.fromkeys((*key_files, *configured))),
         has_other_keys=str(options.get("identitiesonly", "no")).lower() != "yes",
         proxy=_find_proxy(options, real_host, real_port),
+        agent=_find_agent(str(options.get("identityagent", "SSH_AUTH_SOCK"))),
     )
+
+
+def _find_agent(told: str) -> str | None:
+    """The socket that IdentityAgent names: a path, a variable of the environment, or none."""
+    if told.lower() == "none":
+        return None
+    if told == "SSH_AUTH_SOCK" or told.startswith("$"):
+        return os.environ.get(told.lstrip("$").strip("{}")) or None
+    return str(Path(told.replace("%d", str(Path.home()))).expanduser())
 
 
 def _read_options(host: str, port: int | None, user: str | None) -> paramiko.SSHConfigDict:
@@ -71,7 +88,7 @@ def _read_options(host: str, port: int | None, user: str | None) -> paramiko.SSH
     known = [f"Port {port}"] if port is not None else []
     known += [f"User {user}"] if user is not None else []
     try:
-        text = path.read_text() if path.is_file() else ""
+        text = "\n".join(read_config(path)) if path.is_file() else ""
         options = paramiko.SSHConfig.from_text("\n".join([*known, text])).lookup(host)
         int(options.get("port", SSH_PORT))  # raises for a port that is no number
     except (paramiko.SSHException, OSError, ValueError, ImportError) as error:
@@ -81,6 +98,28 @@ def _read_options(host: str, port: int | None, user: str | None) -> paramiko.SSH
             f"`ssh -G {host}` shows what OpenSSH makes of it; the board's own address does without.",
         ) from error
     return options
+
+
+def read_config(path: Path, depth: int = 0) -> Iterator[str]:
+    """The lines of an SSH configuration with those of the files that it includes, which paramiko leaves out.
+
+    After an included file the block goes on that it stands in, as OpenSSH has it.
+    """
+    block = "Host *" if depth == 0 else None
+    for line in path.read_text().splitlines():
+        word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+        if word.lower() in ("host", "match"):
+            block = line
+        if word.lower() != "include" or depth >= MOST_INCLUDES:
+            yield line
+            continue
+        for named in shlex.split(rest):
+            pattern = Path("~/.ssh").expanduser() / Path(named).expanduser()
+            for included in sorted(glob.glob(str(pattern))):  # noqa: PTH207 - an absolute pattern
+                if Path(included).is_file():
+                    yield from read_config(Path(included), depth + 1)
+        if block is not None:
+            yield block
 
 
 def _find_proxy(options: paramiko.SSHConfigDict, host: str, port: int) -> tuple[str, ...] | None:
@@ -105,8 +144,11 @@ def _jump_words(jump: str) -> tuple[str, ...]:
 
 
 def _jump_target(jump: str) -> str:
+    """`[user@]host` as ssh takes it: an IPv6 address without brackets."""
     plain = _strip_scheme(jump)
-    return plain.rpartition(":")[0] if _jump_words(jump) else plain
+    named = plain.rpartition(":")[0] if _jump_words(jump) else plain
+    user, at, host = named.rpartition("@")
+    return f"{user}{at}{host.removeprefix('[').removesuffix(']')}"
 
 
 def _strip_scheme(jump: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from host.progress import Tick
 from host.report.cells import clean_text
+from host.terminal import begin_drawing, end_drawing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,14 +38,28 @@ class LiveProgress:
 
             self._bars = build_bars(self._stream)
             self._bars.start()
+            begin_drawing(self._hold_still)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bars is not None:
+            end_drawing(self._hold_still)
             self._bars.stop()
             self._bars = None
+
+    @contextmanager
+    def _hold_still(self) -> Iterator[None]:
+        """Leave the terminal to somebody who is asked something there; nobody else waits for the answer."""
+        bars = self._bars
+        if bars is not None:
+            bars.stop()
+        try:
+            yield
+        finally:
+            if bars is not None and self._bars is bars:
+                bars.start()
 
     @contextmanager
     def track(self, description: str, total: float | None = None) -> Iterator[Tick]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from ipaddress import IPv6Address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -44,6 +45,27 @@ def _check_url(url: str) -> str:
     return url
 
 
+def split_address(told: str) -> tuple[str | None, str, int | None]:
+    """User, host and port of `[USER@]HOST[:PORT]`; an IPv6 address has brackets where a port follows it."""
+    user, at, place = told.rpartition("@")
+    whole = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})", place)
+    if whole is None:
+        return (user if at else None), place, None
+    host, port = (whole[1], whole[2]) if whole[1] is not None else (whole[3], whole[4])
+    return (user if at else None), host, int(port) if port else None
+
+
+def _check_host(host: str) -> str:
+    if split_address(host)[1:] != (host, None):
+        raise ValueError("expected the address alone: a port stands in `port`, and brackets are left out")
+    if host.count(":") > 1:
+        try:
+            IPv6Address(host)
+        except ValueError as error:
+            raise ValueError(f"is no IPv6 address: {error}") from error
+    return host
+
+
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=100)]
 
 
@@ -76,23 +98,35 @@ class Meter(Record):
 _OF_KIND = {"command": ("pattern",), "serial": ("baud", "pattern"), "url": ("key", "period_s")}
 
 
+RemotePath = Annotated[
+    str,
+    matching(r"[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*", "a path without control characters that is no option"),
+]
+"""No shell can be made to take it for anything else: csh has no way to write a newline inside a word."""
+
+
 class Device(Record):
     """One board. `fingerprint` is OpenSSH's `SHA256:…` of the pinned host key.
 
-    What is None is left to ~/.ssh/config and its defaults.
+    What is None is left to ~/.ssh/config and its defaults. `price` is what one board costs, in whatever
+    currency all of them are told in: `bench recommend` orders boards by it.
     """
 
     name: Name
-    host: Annotated[str, matching(r"[^\s-]\S{0,254}", "a host's name or address")]
+    host: Annotated[
+        str, matching(r"[^\s-]\S{0,254}", "a host's name or address"), AfterValidator(_check_host)
+    ]
     port: int | None = Field(None, ge=1, le=65535)
     user: Annotated[str, matching(r"[^\s:@-][^\s:@]*", "a user's name")] | None = None
     fingerprint: Annotated[str, matching(r"SHA256:[A-Za-z0-9+/]{43}", "SHA256: and 43 characters of base64")]
     key_file: str | None = None
     labels: tuple[Name, ...] = ()
-    work_folder: str = Field("~/.boardbench", min_length=1)
-    python: str = "python3"
+    work_folder: RemotePath = "~/.boardbench"
+    python: RemotePath = "python3"
+    transport: Name = "ssh"
     emulation: Emulation | None = None
     meter: Meter | None = None
+    price: float | None = Field(None, ge=0)
 
     @property
     def is_emulated(self) -> bool:
