@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEVICE ?=
 
-.PHONY: demo test test-device bench-figures lint format clean
+.PHONY: demo test test-device bench-figures lint format docs clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("boardbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -36,6 +36,11 @@ lint: $(VENV)/.ready
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site below build/site; the reference of profiles is made of the specs. Nothing is asked of the network.
+docs: $(VENV)/.ready
+	$(BIN)/bench profiles schema --format markdown > docs/profile-reference.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	-test ! -x $(BIN)/bench || $(BIN)/bench devices emulate x86-emulated down

@@ -9,12 +9,12 @@ from host.compress.blank_model import write_blank_model
 from host.compress.feeds import write_feeds
 from host.compress.onnx_files import read_onnx
 from host.compress.onnx_nodes import read_model_graph
+from host.errands import name_holder
 from host.errors import UsageError
 from host.fleet.boards import Board, choose_devices, ready_board
 from host.fleet.deploying import deploy
 from host.fleet.operator_pieces import Piece, PieceQuestion, ask_piece
 from host.fleet.registry import load_devices
-from host.measuring import name_holder
 from host.operators.times import Profiled, assemble
 from host.plan import Plan, plan_file, plan_task
 from host.preparing import build_artifacts, plan_profile

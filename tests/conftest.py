@@ -21,6 +21,7 @@ from host.fleet import emulator
 from host.specs.device import Device
 from host.workspace import Workspace
 from tests.bench_command import bench
+from tests.private_postgres import MISSING, Postgres, run_postgres
 from tests.tiny_workspace import make_tiny_workspace
 
 if TYPE_CHECKING:
@@ -61,6 +62,24 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
     root = make_tiny_workspace(tmp_path_factory.mktemp("swept"))
     yield sweep_device(root, "x86-emulated", is_emulated=True)
     bench(root, "devices", "emulate", "x86-emulated", "down")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of our own, up for the whole test session."""
+    with run_postgres() as server:
+        if server is None:
+            pytest.skip(MISSING)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place for a ledger in each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'results' / 'boardbench.sqlite'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.url()
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def start_jetson(
     seen = {"BOARDBENCH_ROOT": str(root)}
     if tensorrt is not None:
         seen |= _install_tensorrt(folder, tensorrt)
-    _disguise_python(folder / "home" / "bin" / "python3", seen)
+    disguise_python(folder / "home" / "bin" / "python3", seen)
     _plant_commands(folder / "home" / "bin", folder / "recordings")
     labelled = device.model_copy(update={"labels": ("jetson", *device.labels)})
     save_device(workspace, labelled)
@@ -92,7 +92,7 @@ def _install_tensorrt(folder: Path, version: str) -> dict[str, str]:
     return installed | {"PYTHONPATH": f"{installed['PYTHONPATH']}:{computing}"}
 
 
-def _disguise_python(path: Path, environment: dict[str, str]) -> None:
+def disguise_python(path: Path, environment: dict[str, str]) -> None:
     """In place of the link to an interpreter a script that starts it in this environment."""
     told = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
     path.unlink()

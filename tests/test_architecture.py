@@ -27,6 +27,7 @@ ROOMS = {
     "paramiko": "host/fleet",
     "asyncssh": "host/fleet",
     "sqlalchemy": "host/ledger",
+    "alembic": "host/ledger",
     "pandas": "host/ledger",
     "rich": "host/report",
     "jinja2": "host/report",
@@ -34,6 +35,8 @@ ROOMS = {
     "distributed": "host/compress/workers.py",
     "ray": "host/compress/workers.py",
     "safetensors": "host/compress",
+    "mlflow": "host/tracking",
+    "wandb": "host/tracking",
 }
 ON_THE_BOARD_ONLY_INSIDE_FUNCTIONS = {"ncnn", "numpy", "onnxruntime", "openvino", "psutil", "tensorrt"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}

@@ -106,3 +106,12 @@ def test_equal_rounds_leave_no_doubt() -> None:
     rounds = [np.full(20, 1000), np.full(20, 1000)]
     found = compare_latency(rounds, rounds, interleaved=False)
     assert found == Difference(ratio=1.0, low=1.0, high=1.0, verdict="same")
+
+
+@pytest.mark.parametrize("samples", [[5], [5, 8], [9, 1, 4], [4, 3, 2, 1]])
+def test_the_middle_of_a_round_is_its_median(samples: list[int]) -> None:
+    rounds = [np.array(samples), np.array(samples)]
+    doubled = [2 * np.median(samples) * np.ones(1, dtype=np.int64)] * 2
+    found = compare_latency(rounds, [one.astype(np.int64) for one in doubled], interleaved=False)
+    assert found is not None
+    assert found.ratio == pytest.approx(2)

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from host.errors import UsageError
+from host.ledger.flat import FIELDS
 from host.ledger.rows import Row
 from host.report.csv import write_csv
 from host.report.exporting import FORMATS, open_console, write_rows
-from host.report.flat import FIELDS
 from host.report.json import write_json
 from host.report.markdown import write_markdown
 from host.report.parquet import write_parquet

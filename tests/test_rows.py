@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from host.ledger.flat import flatten_row
 from host.ledger.records import Entry
 from host.ledger.rows import join_rows, result_rows
 from host.ledger.statistics import summarize_latency
 from host.ledger.store import Ledger
-from host.report.flat import flatten_row
 from host.specs.measurement import Measurement
 from tests.made_results import (
     make_failure,

@@ -13,7 +13,6 @@ import pytest
 
 from host.errors import LedgerError, UsageError
 from host.ledger import store
-from host.ledger.schema import SCHEMA
 from host.ledger.statistics import STATISTICS_VERSION, LatencySummary, Samples, summarize_latency
 from host.ledger.store import Ledger
 from tests.made_results import START, make_failure, make_measurement, make_rounds, make_run, make_unfit
@@ -28,12 +27,12 @@ def url_of(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
-def test_what_is_saved_is_read_again(file: Path) -> None:
+def test_what_is_saved_is_read_again(ledger_url: str) -> None:
     measurement, rounds = make_measurement(), make_rounds()
-    with Ledger.open(url_of(file)) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(measurement, rounds)
-    with Ledger.open(url_of(file)) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         assert ledger.measurements("r1") == [measurement]
         held = ledger.samples("r1", "t1")
         assert [samples.tolist() for samples in held] == [samples.tolist() for samples in rounds]
@@ -50,8 +49,8 @@ def test_reading_an_absent_ledger_finds_nothing_and_creates_nothing(file: Path) 
     assert not file.parent.exists()
 
 
-def test_saving_the_same_twice_keeps_one(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_saving_the_same_twice_keeps_one(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(make_measurement(), make_rounds(rounds=3))
         assert not ledger.save(make_measurement(accuracy_device=0.1), make_rounds(rounds=5))
@@ -59,9 +58,9 @@ def test_saving_the_same_twice_keeps_one(file: Path) -> None:
         assert len(ledger.samples("r1", "t1")) == 3
 
 
-def test_a_success_replaces_a_failure_and_never_the_other_way(file: Path) -> None:
+def test_a_success_replaces_a_failure_and_never_the_other_way(ledger_url: str) -> None:
     failure = make_failure("t1", "killed")
-    with Ledger.open(url_of(file)) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(failure, make_rounds(rounds=4))
         assert [held.status for held in ledger.measurements("r1")] == ["failed"]
@@ -71,8 +70,8 @@ def test_a_success_replaces_a_failure_and_never_the_other_way(file: Path) -> Non
         assert len(ledger.samples("r1", "t1")) == 2
 
 
-def test_threads_that_save_the_same_task_keep_one_of_each(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_threads_that_save_the_same_task_keep_one_of_each(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         stored: list[bool] = []
 
@@ -89,23 +88,23 @@ def test_threads_that_save_the_same_task_keep_one_of_each(file: Path) -> None:
         assert len(stored) == 40
 
 
-def test_processes_that_create_a_ledger_at_once_all_succeed(file: Path) -> None:
+def test_processes_that_create_a_ledger_at_once_all_succeed(ledger_url: str) -> None:
     code = (
         "import sys; from host.ledger.store import Ledger; from tests.made_results import make_run\n"
         "with Ledger.open(sys.argv[1]) as ledger: ledger.start_run(make_run(sys.argv[2]))"
     )
     root = Path(__file__).parent.parent
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, url_of(file), f"run-{number}"], cwd=root)
+        subprocess.Popen([sys.executable, "-c", code, ledger_url, f"run-{number}"], cwd=root)
         for number in range(4)
     ]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0, 0]
-    with Ledger.open(url_of(file)) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         assert {run.id for run in ledger.runs()} == {f"run-{number}" for number in range(4)}
 
 
-def test_results_come_in_the_order_of_the_plan_newest_run_first(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_results_come_in_the_order_of_the_plan_newest_run_first(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run("old", 0, tasks=("a", "b", "c")))
         ledger.start_run(make_run("new", 5, tasks=("x", "y")))
         for run, task in (
@@ -123,8 +122,8 @@ def test_results_come_in_the_order_of_the_plan_newest_run_first(file: Path) -> N
         assert [entry.task for entry in ledger.measurements("old")] == ["a", "b", "c"]
 
 
-def test_runs_are_found_by_id_beginning_or_latest(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_runs_are_found_by_id_beginning_or_latest(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         for minute, run_id in enumerate(("2026-ab", "2026-abcd", "2027-x")):
             ledger.start_run(make_run(run_id, minute))
         assert ledger.find_run().id == "2027-x"
@@ -137,8 +136,8 @@ def test_runs_are_found_by_id_beginning_or_latest(file: Path) -> None:
             ledger.find_run("2027-y")
 
 
-def test_a_finished_run_tells_how_and_when_and_can_be_resumed(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_a_finished_run_tells_how_and_when_and_can_be_resumed(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         ledger.finish_run("r1", "interrupted", START)
         assert ledger.find_run().status == "interrupted"
@@ -149,15 +148,15 @@ def test_a_finished_run_tells_how_and_when_and_can_be_resumed(file: Path) -> Non
             ledger.finish_run("r2", "completed")
 
 
-def test_a_run_is_started_once(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_a_run_is_started_once(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         with pytest.raises(LedgerError, match="already holds a run 'r1'"):
             ledger.start_run(make_run())
 
 
-def test_a_measurement_of_an_unknown_run_is_refused(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_a_measurement_of_an_unknown_run_is_refused(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         with pytest.raises(LedgerError, match="holds no run 'other'"):
             ledger.save(make_measurement(run="other"), [])
@@ -245,28 +244,8 @@ def test_a_locked_ledger_says_that_another_process_writes(file: Path) -> None:
         assert ledger.save(make_measurement(), make_rounds())
 
 
-def test_a_ledger_of_the_first_schema_is_read_as_it_is_and_raised_by_the_first_write(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
-        ledger.start_run(make_run())
-        ledger.save(make_measurement(), make_rounds())
-    for table, keys in (
-        ("measurements", ("gzip_bytes", "packed_bytes", "runtime_version", "nodes", "build_s", "compute_ms")),
-        ("runs", ("limits", "measures_unfit")),
-    ):
-        removed = ", ".join(f"'$.{key}'" for key in keys)
-        execute(file, f"UPDATE {table} SET record = json_remove(record, {removed})")
-    execute(file, "UPDATE ledger SET value = 1")
-    with Ledger.open(url_of(file)) as ledger:
-        assert ledger.measurements("r1") == [make_measurement()]
-        assert ledger.runs() == [make_run()]
-        assert execute(file, "SELECT value FROM ledger") == [(1,)]
-        ledger.save(make_unfit("t2"), [])
-        assert execute(file, "SELECT value FROM ledger") == [(SCHEMA,)]
-        assert [found.status for found in ledger.measurements("r1")] == ["ok", "unfit"]
-
-
-def test_an_unfit_task_makes_way_for_a_measurement_and_never_takes_its_place(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_an_unfit_task_makes_way_for_a_measurement_and_never_takes_its_place(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         assert ledger.save(make_unfit("t1"), [])
         assert ledger.save(make_measurement("t1"), make_rounds())
@@ -274,8 +253,8 @@ def test_an_unfit_task_makes_way_for_a_measurement_and_never_takes_its_place(fil
         assert [found.status for found in ledger.measurements("r1")] == ["ok"]
 
 
-def test_only_a_run_without_measurements_is_forgotten(file: Path) -> None:
-    with Ledger.open(url_of(file)) as ledger:
+def test_only_a_run_without_measurements_is_forgotten(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run("r1"))
         ledger.start_run(make_run("r2"))
         ledger.save(make_measurement(run="r1"), make_rounds())
@@ -310,9 +289,9 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, said: str) -> None:
         Ledger.open(url)
 
 
-def test_samples_keep_every_nanosecond(file: Path) -> None:
+def test_samples_keep_every_nanosecond(ledger_url: str) -> None:
     extremes = np.array([0, 1, 2**40 + 1, 2**62], dtype=np.int64)
-    with Ledger.open(url_of(file)) as ledger:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run())
         ledger.save(make_measurement(), [extremes, extremes[:0]])
         held = ledger.samples("r1", "t1")
@@ -329,8 +308,8 @@ def execute(file: Path, statement: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_results_are_those_of_the_newest_run_that_has_any(tmp_path: Path) -> None:
-    with Ledger.open(f"sqlite:///{tmp_path / 'l.sqlite'}") as ledger:
+def test_results_are_those_of_the_newest_run_that_has_any(ledger_url: str) -> None:
+    with Ledger.open(ledger_url) as ledger:
         ledger.start_run(make_run("r1", minute=0))
         assert ledger.find_measured_run().id == "r1"
         ledger.save(make_measurement(run="r1"), make_rounds())

@@ -11,8 +11,29 @@ from pathlib import Path
 
 import click
 
-from host.cli import analyze, devices, doctor, models, profile, profiles, results, sweep, workspaces
+from host.cli import (
+    analyze,
+    baseline,
+    check,
+    clean,
+    compare,
+    devices,
+    doctor,
+    exchange,
+    models,
+    profile,
+    profiles,
+    recommend,
+    report,
+    results,
+    sweep,
+    track,
+    workspaces,
+)
+from host.cli.options import current_workspace
 from host.errors import BenchError
+from host.fleet.ssh_answers import let_person_be_asked
+from host.terminal import ask_secret, has_terminal
 
 PLACE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 """What is wrong with the place that we write to, and not with us."""
@@ -36,9 +57,18 @@ for command in (
     profiles.profiles,
     sweep.build,
     sweep.deploy,
+    clean.clean,
     sweep.sweep,
     sweep.run,
     results.results,
+    report.report,
+    track.track,
+    exchange.export,
+    exchange.import_,
+    compare.compare,
+    baseline.baseline,
+    check.check,
+    recommend.recommend,
     analyze.analyze,
     profile.profile,
 ):
@@ -48,6 +78,8 @@ for command in (
 def main() -> None:
     """The entry point of the distribution."""
     open_streams()
+    if has_terminal():
+        let_person_be_asked(ask_secret)
     sys.exit(run_bench(sys.argv[1:]))
 
 
@@ -101,7 +133,11 @@ def leave_reader() -> int:
 
 def describe_place(error: OSError) -> BenchError:
     """An error of a file or a disk, for a person."""
-    where = error.filename or "the output"
+    from host.full_disks import name_full_folders
+
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = name_full_folders(current_workspace()) if is_full and error.filename is None else None
+    where = error.filename or full or "the output"
     return BenchError(f"{where}: {error.strerror}", "Check its permissions, and the space on its disk.")
 
 

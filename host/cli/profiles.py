@@ -82,3 +82,34 @@ def validate_profiles(names: tuple[str, ...], output: str) -> None:
         tell(f"{name}: fine")
     if wrong := [fault for found in faults.values() for fault in found]:
         raise SpecError("profiles", wrong)
+
+
+@profiles.command("schema")
+@click.option(
+    "--of",
+    "kind",
+    type=click.Choice(["profile", "recipe", "devices"]),
+    default="profile",
+    show_default=True,
+    help="Of which kind of file.",
+)
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["json", "markdown"]),
+    default="json",
+    show_default=True,
+    help="A JSON Schema, or the reference of all kinds of files for people.",
+)
+def print_schema(kind: str, output: str) -> None:
+    """Print a JSON Schema, by which editors complete and check files.
+
+    Begin a file with `# yaml-language-server: $schema=PATH`, where PATH is what you saved it as.
+    """
+    from host.specs.reference import make_reference
+    from host.specs.schema import make_schema
+
+    if output == "markdown":
+        click.echo(make_reference(), nl=False)
+    else:
+        print_json(make_schema(kind))

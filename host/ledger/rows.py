@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 from device_agent.protocol import SINGLE_STREAM
 from host.ledger.records import Entry
+from host.ledger.selecting import EVERYTHING, Selection
 from host.ledger.store import Ledger
 from host.specs.profile import OPTIONS
 
@@ -20,20 +22,31 @@ NAMED = COMPARABLE[:3]
 """What they must share where neither needs settings: those that a board took are known once it has run."""
 
 
-def result_rows(ledger: Ledger, run_id: str | None = None) -> list[Row]:
+def result_rows(ledger: Ledger, run_id: str | None = None, where: Selection = EVERYTHING) -> list[Row]:
     """The rows of one run, or of all runs, the newest first, in JSON's own types.
 
     `speedup` is p50 of the dense baseline divided by p50 of the row, None where either of them failed or
     where no baseline ran with the same settings. `accuracy_change` is in percentage points.
     """
-    return join_rows(ledger.entries(run_id))
+    return list(stream_rows(ledger, run_id, where))
 
 
-def join_rows(entries: Iterable[Entry]) -> list[Row]:
-    """As `result_rows`, from what the ledger read."""
+def stream_rows(ledger: Ledger, run_id: str | None = None, where: Selection = EVERYTHING) -> Iterator[Row]:
+    """As `result_rows`, of which only those of one run are held at a time.
+
+    What is selected is compared with the baselines of its run, be they selected or not.
+    """
+    told = ledger.stream_entries(run_id, where)
+    for run, entries in groupby(told, key=lambda entry: entry.measurement["run"]):
+        others = [] if where == EVERYTHING else ledger.entries(run, where.of_baselines)
+        yield from join_rows(entries, others)
+
+
+def join_rows(entries: Iterable[Entry], others: Iterable[Entry] = ()) -> list[Row]:
+    """As `result_rows`, from what the ledger read; `others` are baselines that are no rows themselves."""
     listed = list(entries)
     baselines: dict[tuple[Any, ...], Entry] = {}
-    for entry in listed:
+    for entry in chain(others, listed):
         if entry.measurement["is_baseline"] and entry.measurement["status"] == "ok":
             baselines.setdefault(_key(entry.measurement), entry)
             baselines.setdefault(_key(entry.measurement, NAMED), entry)

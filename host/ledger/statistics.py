@@ -111,24 +111,32 @@ def _resample_medians(held: list[Samples], seed: int) -> Samples:
     """Medians in ns of the pooled samples of rounds that are drawn with replacement.
 
     No pool is ever built: a resample is how often each round was drawn, and its median is the smallest
-    whole nanosecond at which half of the weighted samples are counted; it lies between the smallest and
-    the largest median of a round.
+    sample up to which half of the weighted samples are counted; it lies between the smallest and the
+    largest median of a round.
     """
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(len(held), [1 / len(held)] * len(held), size=RESAMPLES)
     half = drawn @ np.array([len(samples) for samples in held]) / 2
     middles = [int(samples[(len(samples) - 1) // 2]) for samples in held]
-    below = np.full(RESAMPLES, min(middles) - 1, dtype=np.int64)
-    above = np.full(RESAMPLES, max(middles), dtype=np.int64)
+    parts = [_cut(samples, min(middles), max(middles)) for samples in held]
+    values = np.unique(np.concatenate([*parts, [min(middles) - 1]]))  # before the first, where no half lies
+    counts = [np.searchsorted(samples, values, side="right") for samples in held]
+    below = np.zeros(RESAMPLES, dtype=np.int64)
+    above = np.full(RESAMPLES, len(values) - 1, dtype=np.int64)
     while np.any(above - below > 1):
         middle = (below + above) // 2
         counted = np.zeros(RESAMPLES, dtype=np.int64)
-        for times, samples in zip(drawn.T, held, strict=True):
-            counted += times * np.searchsorted(samples, middle, side="right")
+        for times, count in zip(drawn.T, counts, strict=True):
+            counted += times * count[middle]
         reached = counted >= half
         above = np.where(reached, middle, above)
         below = np.where(reached, below, middle)
-    return above
+    return values[above]
+
+
+def _cut(samples: Samples, low: int, high: int) -> Samples:
+    """The part of sorted samples from one value to another, both included."""
+    return samples[np.searchsorted(samples, low, side="left") : np.searchsorted(samples, high, side="right")]
 
 
 _STUDENT_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
+from operator import itemgetter
 from typing import Any, Self
 
-from pydantic_core import from_json
-from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
-from sqlalchemy.engine import URL
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from host.errors import LedgerError, UsageError
 from host.ledger import schema
+from host.ledger.access import Access
+from host.ledger.buffer import Buffer, Finish
+from host.ledger.database import is_transient, parse_url
+from host.ledger.lines import Line, pack_line
+from host.ledger.packing import unpack_samples
 from host.ledger.records import (
+    Baseline,
     Entry,
+    Figures,
+    RunLine,
     RunRecord,
     Status,
-    measurement_values,
-    pack_round,
+    baseline_values,
+    latency_figures,
+    make_baseline,
+    plan_values,
     read_run,
+    read_run_line,
     run_values,
-    unpack_round,
     write_time,
 )
+from host.ledger.selecting import (
+    EVERYTHING,
+    FIRST_HAND,
+    Selection,
+    select_entries,
+    select_figures,
+    select_run_ids,
+    select_run_lines,
+    select_runs,
+)
 from host.ledger.statistics import STATISTICS_VERSION, LatencySummary, Samples, summarize_latency
+from host.ledger.storing import Key, Orders, make_rows, replace_summaries, store_rows
 from host.specs.measurement import Measurement
 from host.workspace import unknown_name
+
+BATCH = 500
+"""So many rows are read at a time: what a stream of measurements holds in memory."""
+RUNS = 16
+"""So many runs are selected and sorted at a time."""
+WITHOUT_LAST = itemgetter(slice(-1))
+FEW = 5
+"""So many runs are named where it cannot be told which one is meant."""
 
 
 class Ledger:
@@ -37,20 +65,19 @@ class Ledger:
     Every method raises LedgerError where the database cannot be used. Threads may share one ledger.
     """
 
-    def __init__(self, url: URL, engine: Engine) -> None:
-        self._engine = engine
-        self._file = schema.sqlite_path(url)
-        self._schema: int | None = None
-        self.where = str(self._file) if self._file else url.render_as_string(hide_password=True)
+    def __init__(self, access: Access, buffer: Buffer | None = None) -> None:
+        self.access = access
+        self._buffer = buffer
+        self._orders = Orders()
 
     @classmethod
-    def open(cls, url: str, *, patience_s: float = 30.0) -> Self:
+    def open(cls, url: str, *, patience_s: float = 30.0, buffer: Buffer | None = None) -> Self:
         """The ledger at a SQLAlchemy URL, to be used in a `with` block.
 
-        A locked SQLite file is waited for `patience_s` seconds.
+        A locked SQLite file, and a server that does not answer, is waited for `patience_s` seconds. With a
+        `buffer`, what the database then cannot take waits there; without one, saving it raises.
         """
-        parsed = schema.parse_url(url)
-        return cls(parsed, schema.open_engine(parsed, patience_s))
+        return cls(Access(parse_url(url), patience_s), buffer)
 
     def __enter__(self) -> Self:
         return self
@@ -59,111 +86,139 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.access.close()
+
+    @property
+    def where(self) -> str:
+        """The file, or the URL without its password."""
+        return self.access.where
 
     def start_run(self, run: RunRecord) -> None:
         """Store a new run."""
-        with self._writing() as connection:
+        self.catch_up()
+        with self.access.writing() as connection:
             try:
                 connection.execute(insert(schema.runs).values(run_values(run)))
             except IntegrityError as error:
                 raise LedgerError(f"{self.where} already holds a run {run.id!r}") from error
+            connection.execute(insert(schema.plans).values(plan_values(run)))
 
     def finish_run(self, run_id: str, status: Status, at: datetime | None = None) -> None:
-        """Set a run's status; `at` is when it ended. A resumed run is set to `running` again."""
-        values = {"status": status, "finished_at": write_time(at)}
-        with self._writing() as connection:
-            found = connection.execute(
-                update(schema.runs).where(schema.runs.c.id == run_id).values(values)
-            ).rowcount
-            if not found:
-                raise LedgerError(f"{self.where} holds no run {run_id!r}")
+        """Set a run's status; `at` is when it ended. A resumed run is set to `running` again.
+
+        With a buffer, the end of a run waits there, too, while the database is down.
+        """
+        try:
+            self.catch_up()
+            self._set_status(run_id, status, at)
+        except LedgerError as error:
+            if self._buffer is None or at is None or not is_transient(error.__cause__):
+                raise
+            self._buffer.keep(Finish(finished=run_id, status=status, at=at).model_dump_json().encode())
+            self._buffer.rest(error, 0)
 
     def forget_run(self, run_id: str) -> None:
-        """Remove a run that holds no measurement; one that holds any stays as it is."""
-        table = schema.measurements
-        with self._writing() as connection:
-            if connection.execute(select(table.c.task).where(table.c.run == run_id)).first() is None:
+        """Remove a run that holds no measurement and is no baseline; one that does stays as it is."""
+        tables = (schema.figures, schema.baselines)
+        with self.access.writing() as connection:
+            if not any(connection.scalar(select(exists().where(table.c.run == run_id))) for table in tables):
                 connection.execute(delete(schema.runs).where(schema.runs.c.id == run_id))
 
     def save(self, measurement: Measurement, rounds: Sequence[Samples]) -> bool:
         """Store a measurement and its samples (ns), round by round; False where it was stored before.
 
         The same task of the same run is kept once. A failed one makes way for another attempt, an unfit one
-        for a measurement; a successful one never does.
+        for a measurement; a successful one never does. With a buffer, a database that is down raises nothing.
         """
-        summary = summarize_latency(rounds)
-        with self._writing() as connection:
-            table = schema.measurements
-            same = (table.c.run == measurement.run) & (table.c.task == measurement.task)
-            # The delete comes first: it takes the write lock, so that nobody saves in between.
-            connection.execute(delete(table).where(same & (table.c.status != "ok")))
-            if connection.execute(select(table.c.task).where(same)).first() is not None:
-                return False
-            try:
-                with connection.begin_nested():
-                    connection.execute(insert(table).values(measurement_values(measurement, summary)))
-            except IntegrityError as error:
-                if connection.execute(select(table.c.task).where(same)).first() is not None:
-                    return False  # on a database without one write lock, another writer was faster
-                raise LedgerError(f"{self.where} holds no run {measurement.run!r} to save to") from error
-            packed = [pack_round(measurement, number, held) for number, held in enumerate(rounds)]
-            if packed:
-                connection.execute(insert(schema.samples), packed)
+        buffer = self._buffer
+        if buffer is not None and buffer.is_resting:
+            buffer.keep(pack_line(measurement, rounds))
+            return True
+        began = time.monotonic()
+        try:
+            self.catch_up()
+            return self._store(measurement.as_json(), measurement.model_dump_json(), rounds)
+        except LedgerError as error:
+            if buffer is None or not is_transient(error.__cause__):
+                raise
+            buffer.keep(pack_line(measurement, rounds))
+            buffer.rest(error, time.monotonic() - began)
             return True
 
+    def catch_up(self) -> None:
+        """Save what waits because the database was down when it came, if anything does."""
+        if self._buffer is not None:
+            self._buffer.drain(self._save_late)
+
     def runs(self) -> list[RunRecord]:
-        """Every run, the newest first."""
-        return self._read_runs()
+        """Every run with its plan, the newest first."""
+        return [read_run(row) for row in self._fetch(select_runs())]
+
+    def list_runs(self) -> list[RunLine]:
+        """Every run in a line, the newest first: quick however many and however large they are."""
+        return [read_run_line(row) for row in self._fetch(select_run_lines())]
 
     def find_run(self, text: str | None = None) -> RunRecord:
         """The run with this id or unique beginning of one; None and `latest` mean the newest.
 
         Raises UsageError that names the nearest runs where there is none or more than one.
         """
-        known = self.runs()
-        if not known:
-            raise UsageError(f"{self.where} holds no runs yet", "`bench sweep` makes one.")
+        ids = select_run_ids()
         if text is None or text == "latest":
-            return known[0]
-        exact = [run for run in known if run.id == text]
-        matching = exact or [run for run in known if text and run.id.startswith(text)]
-        if len(matching) == 1:
-            return matching[0]
+            newest = self._fetch(ids.where(FIRST_HAND).limit(1))
+            if not newest:
+                raise self._explain_empty()
+            return self._read_run(newest[0].id)
+        beginning = func.substr(schema.runs.c.id, 1, len(text)) == text
+        matching = [row.id for row in self._fetch(ids.where(beginning))] if text else []
+        if text in matching or len(matching) == 1:
+            return self._read_run(text if text in matching else matching[0])
         if matching:
             raise UsageError(
-                f"{len(matching)} runs begin with {text!r}", f"The newest are {_name_some(matching)}."
+                f"{len(matching)} runs begin with {text!r}", f"The newest are {', '.join(matching[:FEW])}."
             )
-        raise unknown_name("run", text, [run.id for run in known], f"The newest are {_name_some(known)}.")
+        known = [row.id for row in self._fetch(ids)]
+        if not known:
+            raise self._explain_empty()
+        raise unknown_name("run", text, known, f"The newest are {', '.join(known[:FEW])}.")
 
     def find_measured_run(self) -> RunRecord:
         """The newest run that holds a measurement; the newest of all where none does."""
-        table = schema.measurements
-        measured = {row.run for row in self._fetch(select(table.c.run).distinct())}
-        return next((run for run in self.runs() if run.id in measured), None) or self.find_run()
+        measured = exists().where(schema.figures.c.run == schema.runs.c.id)
+        newest = self._fetch(select_run_ids().where(measured, FIRST_HAND).limit(1))
+        return self._read_run(newest[0].id) if newest else self.find_run()
 
     def measurements(self, run_id: str | None = None) -> list[Measurement]:
         """The measurements of one run, or of all, in the order in which they were planned."""
-        return [Measurement.model_validate(entry.measurement) for entry in self.entries(run_id)]
+        return [Measurement.model_validate(entry.measurement) for entry in self.stream_entries(run_id)]
 
-    def entries(self, run_id: str | None = None) -> list[Entry]:
-        """As `measurements`, unparsed and with their latency: runs newest first, tasks as planned.
+    def entries(self, run_id: str | None = None, where: Selection = EVERYTHING) -> list[Entry]:
+        """As `measurements`, unparsed and with their latency, those `where` the selection holds."""
+        return list(self.stream_entries(run_id, where))
+
+    def stream_entries(self, run_id: str | None = None, where: Selection = EVERYTHING) -> Iterator[Entry]:
+        """As `entries`, runs newest first and tasks as planned, of which only a few are held at a time.
 
         A summary that an older release computed is computed anew from the raw samples.
         """
-        table = schema.measurements
-        columns = (table.c.run, table.c.task, table.c.record, table.c.statistics, table.c.summary)
-        query = select(*columns) if run_id is None else select(*columns).where(table.c.run == run_id)
-        rows = self._fetch(query)
-        stale = [(row.run, row.task) for row in rows if row.statistics != STATISTICS_VERSION]
-        renewed = self._renew_summaries(stale)
-        place = self._places(run_id)
-        last = len(place)
-        rows.sort(key=lambda row: place.get((row.run, row.task), place.get((row.run, ""), (last, last))))
-        return [
-            Entry(from_json(row.record), renewed.get((row.run, row.task)) or from_json(row.summary))
-            for row in rows
-        ]
+        for rows in self._stream(select_entries, run_id, where):
+            renewed = self._renew_summaries(rows)
+            for row in rows:
+                summary = renewed.get((row.run, row.task))
+                try:
+                    latency = summary.model_dump(mode="json") if summary else from_json(row.summary)
+                    held = from_json(row.record)
+                except ValueError as error:
+                    raise self._explain_damage(f"the record of task {row.task} is damaged") from error
+                yield Entry(held, latency)
+
+    def figures(self, run_id: str | None = None, where: Selection = EVERYTHING) -> Iterator[Figures]:
+        """As `stream_entries`, only what one selects and tabulates by: a hundred thousand in a second."""
+        for rows in self._stream(select_figures, run_id, where):
+            renewed = self._renew_summaries(rows)
+            for found in map(Figures._make, map(WITHOUT_LAST, rows)):
+                summary = renewed.get((found.run, found.task)) if renewed else None
+                yield found._replace(**latency_figures(summary.model_dump())) if summary else found
 
     def samples(self, run_id: str, task: str) -> list[Samples]:
         """The raw samples of one measurement in ns, an array for each round."""
@@ -173,85 +228,124 @@ class Ledger:
             .where((table.c.run == run_id) & (table.c.task == task))
             .order_by(table.c.round)
         )
-        rows = self._fetch(query)
+        rows = self._fetch(query, as_it_is=True)
         try:
-            return [unpack_round(row.count, row.data) for row in rows]
+            return [unpack_samples(count, data) for count, data in rows]
         except ValueError as error:
-            hint = "Measure it again; a copy of the file may still hold them."
-            raise LedgerError(f"{self.where}: the samples of task {task} are damaged", hint) from error
+            raise self._explain_damage(f"the samples of task {task} are damaged") from error
 
-    def _read_runs(self, run_id: str | None = None) -> list[RunRecord]:
-        table = schema.runs
-        query = select(table).order_by(table.c.started_at.desc(), table.c.id.desc())
-        narrowed = query if run_id is None else query.where(table.c.id == run_id)
-        return [read_run(row) for row in self._fetch(narrowed)]
-
-    def _places(self, run_id: str | None) -> dict[tuple[str, str], tuple[int, int]]:
-        """Where a task is told: by its run's place, then by the plan; task "" is where others of a run go."""
-        places: dict[tuple[str, str], tuple[int, int]] = {}
-        for number, run in enumerate(self._read_runs(run_id)):
-            order = run.task_order
-            places |= {(run.id, task): (number, at) for task, at in order.items()}
-            places[run.id, ""] = (number, len(order))
-        return places
-
-    def _renew_summaries(self, stale: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
-        renewed = {key: summarize_latency(self.samples(*key)) for key in stale}
-        if renewed:
+    def save_baseline(self, name: str, run_id: str, *, replace: bool = False) -> Baseline:
+        """Name a run. Raises UsageError where another one has the name, unless it is to `replace` that."""
+        baseline = make_baseline(name, run_id)
+        table = schema.baselines
+        with self.access.writing() as connection:
+            held = connection.scalar(select(table.c.run).where(table.c.name == name))
+            if held is not None and held != run_id and not replace:
+                raise UsageError(
+                    f"there is a baseline {name!r} already: run {held}", "--replace replaces it."
+                )
+            connection.execute(delete(table).where(table.c.name == name))
             try:
-                self._write_summaries(renewed)
+                connection.execute(insert(table).values(baseline_values(baseline)))
+            except IntegrityError as error:
+                raise LedgerError(f"{self.where} holds no run {run_id!r}") from error
+        return baseline
+
+    def find_baseline(self, name: str) -> RunRecord:
+        """The run that has this name. Raises UsageError that names the nearest baselines where none has."""
+        known = {baseline.name: baseline.run for baseline in self.baselines()}
+        if name not in known:
+            listed = f"There is {', '.join(known)}." if known else "`bench baseline save NAME` names a run."
+            raise unknown_name("baseline", name, known, listed)
+        return self._read_run(known[name])
+
+    def baselines(self) -> list[Baseline]:
+        """Every baseline, by name."""
+        rows = self._fetch(select(schema.baselines.c.record).order_by(schema.baselines.c.name))
+        return [Baseline.model_validate_json(row.record) for row in rows]
+
+    def remove_baseline(self, name: str) -> None:
+        """Take a name away; its run stays. Raises UsageError where no run has it."""
+        self.find_baseline(name)
+        with self.access.writing() as connection:
+            connection.execute(delete(schema.baselines).where(schema.baselines.c.name == name))
+
+    def _store(self, held: dict[str, Any], record: str, rounds: Sequence[Samples]) -> bool:
+        rows = make_rows(held, record, rounds, summarize_latency(rounds))
+        with self.access.writing() as connection:
+            order = self._orders.find(connection, held["run"])
+            try:
+                return store_rows(connection, rows, order)
+            except IntegrityError as error:
+                known = connection.scalar(select(schema.runs.c.id).where(schema.runs.c.id == held["run"]))
+                reason = error.orig if known else f"it holds no run {held['run']!r} to save to"
+                raise LedgerError(f"{self.where}: {reason}") from error
+
+    def _save_late(self, found: Line | Finish) -> None:
+        if isinstance(found, Line):
+            self._store(found.held, to_json(found.held).decode(), found.rounds)
+        else:
+            self._set_status(found.finished, found.status, found.at)
+
+    def _set_status(self, run_id: str, status: Status, at: datetime | None) -> None:
+        values = {"status": status, "finished_at": write_time(at)}
+        with self.access.writing() as connection:
+            same = schema.runs.c.id == run_id
+            if not connection.execute(update(schema.runs).where(same).values(values)).rowcount:
+                raise LedgerError(f"{self.where} holds no run {run_id!r}")
+
+    def _read_run(self, run_id: str) -> RunRecord:
+        return read_run(self._fetch(select_runs().where(schema.runs.c.id == run_id))[0])
+
+    def _explain_damage(self, what: str) -> LedgerError:
+        return LedgerError(
+            f"{self.where}: {what}", "Measure it again; a copy of the database may still hold it."
+        )
+
+    def _explain_empty(self) -> UsageError:
+        return UsageError(f"{self.where} holds no runs yet", "`bench sweep` makes one.")
+
+    def _renew_summaries(self, rows: Sequence[Any]) -> dict[Key, LatencySummary]:
+        """Those of rows whose statistics another release computed."""
+        stale = [(row.run, row.task) for row in rows if row.statistics != STATISTICS_VERSION]
+        renewed = {key: summarize_latency(self.samples(*key)) for key in stale}
+        if renewed and self.access.is_current:
+            try:
+                with self.access.writing() as connection:
+                    replace_summaries(connection, renewed)
             except LedgerError as error:
                 # The stored summary is a cache: a ledger that can only be read is still read in full.
                 if not isinstance(error.__cause__, OperationalError):
                     raise
-        return {key: summary.model_dump(mode="json") for key, summary in renewed.items()}
+        return renewed
 
-    def _write_summaries(self, renewed: dict[tuple[str, str], LatencySummary]) -> None:
-        table = schema.measurements
-        with self._writing() as connection:
-            for (run, task), summary in renewed.items():
-                connection.execute(
-                    update(table)
-                    .where((table.c.run == run) & (table.c.task == task))
-                    .values(statistics=STATISTICS_VERSION, summary=summary.model_dump_json())
-                )
-
-    def _fetch(self, query: Select[Any]) -> list[Any]:
+    def _fetch(self, query: Select[Any], *, as_it_is: bool = False) -> list[Any]:
         """All rows of a query; none where nothing was ever stored."""
-        if self._file is not None and not self._file.exists():
-            return []
-        with schema.explain_failures(self.where), self._engine.connect() as connection:
-            return list(connection.execute(query)) if self._holds_schema(connection) else []
+        with self.access.reading(as_it_is=as_it_is) as connection:
+            return [] if connection is None else list(connection.execute(query))
 
-    def _holds_schema(self, connection: Connection) -> bool:
-        if self._schema is None:
-            found = schema.read_schema(connection)
-            if found is not None:
-                schema.check_schema(found, self.where)
-                self._schema = found
-        return self._schema is not None
+    def _stream(
+        self, build: Callable[[str | None, Selection], Select[Any]], run_id: str | None, where: Selection
+    ) -> Iterator[Sequence[Any]]:
+        """The rows that queries find, some at a time; the database sorts a few runs at once, never all."""
+        with self.access.reading() as connection:
+            if connection is None:
+                return
+            streaming = connection.execution_options(yield_per=BATCH)
+            left = where.limit
+            for part in self._split(connection, run_id, where):
+                limited = part.model_copy(update={"limit": left})
+                for rows in streaming.execute(build(run_id, limited)).partitions():
+                    yield rows
+                    left = None if left is None else left - len(rows)
+                if left == 0:
+                    return
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """One transaction, in a database that is created, or brought up to date, at the first one."""
-        if self._file is not None and not self._file.exists():
-            self._create_folder(self._file.parent)
-        with schema.explain_failures(self.where):
-            with self._engine.connect() as connection:
-                self._holds_schema(connection)
-            if self._schema != schema.SCHEMA:
-                schema.create_schema(self._engine)
-                self._schema = schema.SCHEMA
-            with self._engine.begin() as connection:
-                yield connection
-
-    def _create_folder(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            hint = "Choose a folder that can be written, or another database."
-            raise LedgerError(f"{self.where}: its folder cannot be made: {error.strerror}", hint) from error
-
-
-def _name_some(runs: Sequence[RunRecord]) -> str:
-    return ", ".join(run.id for run in runs[:5])
+    def _split(self, connection: Connection, run_id: str | None, where: Selection) -> Iterator[Selection]:
+        """A selection as several, each of a few runs, the newest first."""
+        if run_id is not None:
+            yield where
+            return
+        ids = [run for run in connection.scalars(select_run_ids()) if not where.runs or run in where.runs]
+        for at in range(0, len(ids), RUNS):
+            yield where.model_copy(update={"runs": tuple(ids[at : at + RUNS])})

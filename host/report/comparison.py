@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from device_agent.protocol import SINGLE_STREAM
 from host.ledger.rows import read_setting
+from host.report.best import Best, find_best
 from host.report.cells import clean_text
-from host.report.figures import Column, Line, device_columns, find_best, has_one_accuracy, variant_columns
+from host.report.figures import Column, Line, device_columns, has_one_accuracy, variant_columns
 from host.report.flags import explain_flags
 from host.report.scenarios import tell_paced, tell_sustained
 from host.specs.profile import OPTIONS
@@ -62,7 +63,7 @@ def compare_rows(rows: Sequence[Row], limit: int | None = None) -> Comparison:
     best = find_best(visible)
     on_left = has_one_accuracy(shown)
     return Comparison(
-        facts=tuple(_tell_facts(rows, apart)),
+        facts=tuple(tell_facts(rows, apart)),
         left=tuple(variant_columns(shown, apart, best, on_left)),
         groups=tuple(
             Group(
@@ -82,7 +83,7 @@ def _arrange_lines(rows: Iterable[Row], apart: Sequence[str]) -> list[Line]:
     """The lines in the order of the rows; no row is lost, even where two differ in nothing that is told."""
     found: dict[tuple[Any, ...], Line] = {}
     listed = list(rows)
-    labels = _label_variants(listed, with_id="run" not in apart)
+    labels = label_variants(listed, with_id="run" not in apart)
     for row in listed:
         key = (row["model"], row["variant_id"], *(read_setting(row, name) for name in apart))
         number = 0
@@ -94,7 +95,7 @@ def _arrange_lines(rows: Iterable[Row], apart: Sequence[str]) -> list[Line]:
     return list(found.values())
 
 
-def _label_variants(rows: Sequence[Row], *, with_id: bool) -> dict[tuple[str, str], str]:
+def label_variants(rows: Sequence[Row], *, with_id: bool = True) -> dict[tuple[str, str], str]:
     """What each variant is called; equal names of different files get a piece of their id."""
     named = {(row["model"], row["variant_id"]): clean_text(row["variant"]) for row in rows}
     owners: dict[tuple[str, str], int] = {}
@@ -133,7 +134,7 @@ def _title_device(device: str, is_emulated: bool) -> str:
     return clean_text(device) + (" (emulated)" if is_emulated else "")
 
 
-def _tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
+def tell_facts(rows: Sequence[Row], apart: Sequence[str]) -> list[str]:
     """What all rows share, in one line; then a line for each device: its board, and what only it uses."""
     left_out = {*apart, *OPTIONS, *(["provider"] if "runtime" in apart else [])}
     names = [name for name in ("model", *SETTINGS) if name not in left_out]
@@ -166,7 +167,7 @@ def tell_setting(name: str, value: Any) -> str:
     return clean_text(value)
 
 
-def _tell_notes(rows: Sequence[Row], best: Mapping[tuple[Any, ...], float]) -> list[Note]:
+def _tell_notes(rows: Sequence[Row], best: Best) -> list[Note]:
     notes = [Note("* the best of its kind")] if best else []
     if any(row["accuracy_device"] is None and row["accuracy_host"] is not None for row in rows):
         notes.append(Note("† accuracy on the host: none was measured on the device", "accuracy"))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from host.ledger.flat import FIELDS, flatten_row
 from host.report.cells import replace_hidden
-from host.report.flat import FIELDS, flatten_row
 from host.report.output import open_text
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -16,10 +16,16 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def write_csv(rows: Iterable[Mapping[str, Any]], out: Path | TextIO) -> None:
     """Write all rows; what was not measured is an empty field, truths are `true` and `false`."""
+    names = [field.name for field in FIELDS]
+    write_csv_lines(names, (flatten_row(row).values() for row in rows), out)
+
+
+def write_csv_lines(names: Iterable[str], lines: Iterable[Iterable[Any]], out: Path | TextIO) -> None:
+    """As `write_csv`, of columns with these names."""
     with open_text(out) as stream:
         writer = csv.writer(stream)
-        writer.writerow([field.name for field in FIELDS])
-        writer.writerows([_protect(value) for value in flatten_row(row).values()] for row in rows)
+        writer.writerow([_protect(name) for name in names])
+        writer.writerows([_protect(value) for value in line] for line in lines)
 
 
 def _protect(value: Any) -> Any:

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from host.ledger.ranking import find_accuracy
-from host.ledger.rows import COMPARABLE, read_setting
+from host.ledger.rows import read_setting
 from host.report import cells
+from host.report.best import OF_THE_TABLE, Best, is_best
 from host.report.scenarios import scenario_columns
 
 Row = Mapping[str, Any]
 TITLES = {"inference_precision": "computes in"}
-Best = Mapping[tuple[Any, ...], float]
 
 DROP_ORDER = (
     *("macs", "params", "gzip", "p90", "peak", "packed", "size", "sparsity", "energy"),
-    *("interval", "accuracy"),
+    *("interval", "accuracy", "speedup"),
 )
 """What a narrow table leaves out first; before these come columns that hold nothing."""
 
@@ -51,24 +51,10 @@ class Line(NamedTuple):
     def first(self) -> Row:
         return next(iter(self.rows.values()))
 
-
-def find_best(rows: Iterable[Row]) -> dict[tuple[Any, ...], float]:
-    """The highest accuracy of each model, and the highest speed-up among rows that share a baseline.
-
-    Nothing is best where there is nothing to choose from.
-    """
-    values: dict[tuple[Any, ...], set[float]] = {}
-    for row in rows:
-        accuracy = find_accuracy(row)[0]
-        if accuracy is not None:
-            values.setdefault(("accuracy", row["model"]), set()).add(accuracy)
-        if row["speedup"] is not None:
-            values.setdefault(_speedup_key(row), set()).add(row["speedup"])
-    return {key: max(found) for key, found in values.items() if len(found) > 1}
-
-
-def _speedup_key(row: Row) -> tuple[Any, ...]:
-    return "speedup", *(read_setting(row, name) for name in COMPARABLE)
+    @property
+    def measured(self) -> Row:
+        """The first row that was measured, where there is one."""
+        return next((row for row in self.rows.values() if row["status"] == "ok"), self.first)
 
 
 def variant_columns(
@@ -84,14 +70,15 @@ def variant_columns(
         for name in apart
     ]
     if has_accuracy:
-        columns.append(_accuracy_column([_rows_with_accuracy(line)[0] for line in lines], best))
+        told = [_rows_with_accuracy(line)[0] for line in lines]
+        columns += mark_best([_accuracy_column(told)], told, best)
     columns += _sparsity_columns(firsts)
-    columns += size_columns(firsts)
-    columns += [
+    paper = [
+        *size_columns(firsts),
         make_column("params", "params", [cells.format_count(row["params"]) for row in firsts]),
         make_column("macs", "MACs", [cells.format_count(row["macs"]) for row in firsts]),
     ]
-    return columns
+    return columns + mark_best(paper, [line.measured for line in lines], best)
 
 
 def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy: bool) -> list[Column]:
@@ -99,7 +86,7 @@ def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy:
     rows = [line.rows.get(device) for line in lines]
     latencies = [row["latency_ms"] if row and row["status"] == "ok" else {} for row in rows]
     decimals = cells.choose_decimals(latency.get("p50") for latency in latencies)
-    columns = [_accuracy_column(rows, best)] if has_accuracy else []
+    columns = [_accuracy_column(rows)] if has_accuracy else []
     columns += [
         make_column("p50", "p50 ms", [_format_p50(row, decimals) for row in rows]),
         make_column(
@@ -107,14 +94,28 @@ def device_columns(device: str, lines: Sequence[Line], best: Best, has_accuracy:
         ),
         make_column("p90", "p90 ms", [cells.format_number(i.get("p90"), decimals) for i in latencies]),
         *(make_column(*told) for told in scenario_columns(rows)),
-        _speedup_column(rows, best),
+        make_column("speedup", "speed-up", [cells.format_speedup(_look(row, "speedup")) for row in rows]),
         make_column(
             "peak", "peak MiB", [cells.format_number(_look(row, "memory_mb", "peak"), 1) for row in rows]
         ),
         _energy_column(rows),
         make_column("flags", "flags", [_format_flags(row) for row in rows], "left"),
     ]
-    return columns
+    return mark_best(columns, rows, best)
+
+
+def mark_best(columns: Iterable[Column], rows: Sequence[Row | None], best: Best) -> list[Column]:
+    """The columns, with a mark where the row has the best figure of its kind."""
+    marked = []
+    for column in columns:
+        field = OF_THE_TABLE.get(column.name)
+        if field is not None:
+            told = zip(column.cells, rows, strict=True)
+            held = tuple(cell._replace(is_best=is_best(best, row, field)) for cell, row in told)
+            marked.append(column._replace(cells=held))
+        else:
+            marked.append(column)
+    return marked
 
 
 def _sparsity_columns(rows: Sequence[Row]) -> list[Column]:
@@ -167,36 +168,14 @@ def _tell(name: str, value: Any) -> str:
     return "all" if name == "threads" and value is None else cells.clean_text(value)
 
 
-def _accuracy_column(rows: Sequence[Row | None], best: Best) -> Column:
-    held = tuple(
-        Cell(
-            _format_accuracy(row),
-            row is not None and _is_best(best, ("accuracy", row["model"]), find_accuracy(row)[0]),
-        )
-        for row in rows
-    )
-    return Column("accuracy", "accuracy %", "right", held)
-
-
-def _speedup_column(rows: Sequence[Row | None], best: Best) -> Column:
-    held = tuple(
-        Cell(
-            cells.format_speedup(_look(row, "speedup")),
-            row is not None and _is_best(best, _speedup_key(row), row["speedup"]),
-        )
-        for row in rows
-    )
-    return Column("speedup", "speed-up", "right", held)
+def _accuracy_column(rows: Sequence[Row | None]) -> Column:
+    return make_column("accuracy", "accuracy %", [_format_accuracy(row) for row in rows])
 
 
 def _energy_column(rows: Sequence[Row | None]) -> Column:
     energies = [_look(row, "power", "energy_mj") for row in rows]
     decimals = cells.choose_decimals(energies)
     return make_column("energy", "energy mJ", [cells.format_number(energy, decimals) for energy in energies])
-
-
-def _is_best(best: Best, key: tuple[Any, ...], value: float | None) -> bool:
-    return value is not None and best.get(key) == value
 
 
 def _look(row: Row | None, *names: str) -> Any:

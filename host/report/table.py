@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from host.ledger.ranking import Winner
+from host.report.cells import cut_text
 from host.report.comparison import Comparison, Group, compare_rows
 from host.report.figures import DROP_ORDER, Column, drop_columns
 from host.report.winners import describe_winner
@@ -23,24 +24,56 @@ MAX_LINES = 200
 MAX_PLACES = 400
 """Lines times devices: what a person still reads, and a terminal still prints at once."""
 SHORTEST_NAME = 10
+SHORTEST_FLAGS = 6
 SHORTEST_TABLE = 10
 GAP = 3  # columns between two columns of a table, and between two tables
 
 
 def print_results(rows: Sequence[Mapping[str, Any]], console: Console, limit: int | None = MAX_LINES) -> None:
     """Print the cross-device comparison of rows as `result_rows` gives them, and what explains it."""
-    if not rows:
+    print_sections([(None, rows)], console, limit)
+
+
+def print_sections(
+    sections: Sequence[tuple[str | None, Sequence[Mapping[str, Any]]]],
+    console: Console,
+    limit: int | None = MAX_LINES,
+) -> None:
+    """Print a comparison under each heading, and once at the end what explains them all."""
+    if not any(rows for _, rows in sections):
         console.print(Text("No measurements yet."))
         return
-    comparison = compare_rows(rows, _limit_lines(rows, limit))
+    explained: dict[str, None] = {}
+    for heading, rows in sections:
+        if heading is not None:
+            console.print(Text(f"{heading}", style="bold"), soft_wrap=True)
+        comparison = compare_rows(rows, _limit_lines(rows, limit))
+        dropped = _print_comparison(comparison, console)
+        told = _tell_dropped(comparison, dropped)
+        told += [note.text for note in comparison.notes if note.column not in dropped]
+        explained |= dict.fromkeys(told)
+        if heading is None:
+            print_lines(console, explained, "dim")
+        _print_trouble(comparison, console)
+        if heading is not None:
+            console.print()
+    if sections[0][0] is not None:
+        print_lines(console, explained, "dim")
+
+
+def _print_comparison(comparison: Comparison, console: Console) -> tuple[str, ...]:
+    """Print what all rows share and the blocks of figures; returns the columns that were left out."""
     print_lines(console, comparison.facts, "dim")
     blocks, dropped = fit_columns(comparison, console.width)
     for block in blocks:
         console.print()
-        console.print(_lay_out(comparison.left, block, dropped), crop=True)
+        console.print(_lay_out(comparison.left, block, dropped, console.width), crop=True)
     console.print()
-    print_lines(console, _tell_dropped(comparison, dropped), "dim")
-    print_lines(console, [note.text for note in comparison.notes if note.column not in dropped], "dim")
+    return dropped
+
+
+def _print_trouble(comparison: Comparison, console: Console) -> None:
+    """Print what was not measured and why, and how much is not shown."""
     if comparison.unfit:
         print_lines(console, [f"{len(comparison.unfit)} unfit, not measured:"], "bold yellow")
         print_lines(console, [f"  {told}" for told in comparison.unfit], "yellow")
@@ -103,7 +136,7 @@ def _find_width(
 ) -> int:
     """How wide the widest block is; `name_width` is what the names of variants are cut to."""
     left = drop_columns(comparison.left, dropped)
-    cut = max(_column_width(left[0]) - name_width, 0) if name_width else 0
+    cut = max(column_width(left[0]) - name_width, 0) if name_width else 0
     widths = {id(group): _group_width(group, dropped) for group in comparison.groups}
     return max(
         columns_width(left) - cut + sum(GAP + widths[id(group)] for group in block) for block in blocks
@@ -115,10 +148,10 @@ def _group_width(group: Group, dropped: Sequence[str]) -> int:
 
 
 def columns_width(columns: Sequence[Column]) -> int:
-    return sum(_column_width(column) for column in columns) + GAP * (len(columns) - 1)
+    return sum(column_width(column) for column in columns) + GAP * (len(columns) - 1)
 
 
-def _column_width(column: Column) -> int:
+def column_width(column: Column) -> int:
     return max(cell_len(column.title), *(cell_len(cell.text) + cell.is_best for cell in column.cells))
 
 
@@ -146,32 +179,62 @@ def tell_dropped(columns: Iterable[Column]) -> list[str]:
     return [f"Left out for want of width: {titles}. The other formats hold everything."] if titles else []
 
 
-def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str]) -> Table:
-    """The variants' columns and, side by side, each device's own; every line is one line high."""
+def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str], width: int) -> Table:
+    """The variants' columns and, side by side, each device's own; every line is one line high.
+
+    What is too wide by now is cut with an ellipsis: names of variants, then of devices, and lists of flags.
+    """
     whole = Table.grid(padding=(0, GAP, 0, 0))
-    parts = [build_part(" ", drop_columns(left, dropped))]
-    parts += [build_part(group.title, drop_columns(group.columns, dropped)) for group in groups]
+    names, *rest = drop_columns(left, dropped)
+    needed = columns_width((names, *rest)) + sum(GAP + _group_width(group, dropped) for group in groups)
+    names = shorten_texts(names, max(column_width(names) - max(needed - width, 0), SHORTEST_NAME))
+    room = max(width - columns_width((names, *rest)) - GAP * len(groups), 0) // len(groups)
+    parts = [build_part(" ", (names, *rest)), *(_build_group(group, dropped, room) for group in groups)]
     for _ in parts:
         whole.add_column(no_wrap=True)
     whole.add_row(*parts)
     return whole
 
 
-def build_part(title: str, columns: Sequence[Column]) -> Table:
-    """One block under a heading. Only the names of variants may be cut: half a number is a wrong number."""
+def _build_group(group: Group, dropped: Sequence[str], room: int) -> Table:
+    columns = drop_columns(group.columns, dropped)
+    excess = columns_width(columns) - room
+    if excess > 0 and _group_width(group, dropped) > room:
+        columns = tuple(
+            shorten_texts(one, max(column_width(one) - excess, SHORTEST_FLAGS))
+            if one.name == "flags"
+            else one
+            for one in columns
+        )
+    return build_part(cut_text(group.title, max(room, columns_width(columns))), columns)
+
+
+def shorten_texts(column: Column, longest: int) -> Column:
+    """The column with its texts cut at the end; at the beginning, where only the ends tell them apart."""
+    texts = [cell.text for cell in column.cells]
+    cut = [cut_text(text, longest) for text in texts]
+    if len(set(cut)) < len(set(texts)):
+        cut = [text if len(text) <= longest else f"…{text[1 - longest :]}" for text in texts]
+    held = tuple(cell._replace(text=text) for cell, text in zip(column.cells, cut, strict=True))
+    return column._replace(cells=held)
+
+
+def build_part(title: str, columns: Sequence[Column], cut: Collection[int] | None = None) -> Table:
+    """One block under a heading. Only the names of variants, or the columns at the places `cut`, may be cut:
+    half a number is a wrong number."""
     table = Table(
-        title=Text(title, style="bold cyan", no_wrap=True, overflow="ellipsis"),
+        title=Text(title, style="bold cyan", no_wrap=True, overflow="ellipsis") if title else None,
         title_justify="left",
-        min_width=cell_len(title),
+        min_width=cell_len(title) or None,
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1),
         header_style="bold",
     )
-    for column in columns:
-        is_cut = column.name == "variant"
-        width = min(SHORTEST_NAME, _column_width(column)) if is_cut else _column_width(column)
+    for at, column in enumerate(columns):
+        is_cut = column.name == "variant" if cut is None else at in cut
+        width = min(SHORTEST_NAME, column_width(column)) if is_cut else column_width(column)
         table.add_column(
             Text(column.title), justify=column.align, no_wrap=True, overflow="ellipsis", min_width=width
         )

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+@dataclass(frozen=True)
+class Matching(AfterValidator):
+    """A check of a text, whose pattern and meaning a JSON Schema tells too."""
+
+    pattern: str = ""
+    what: str = ""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(core_schema), "pattern": f"^(?:{self.pattern})$", "description": self.what}
 
 
 def matching(pattern: str, what: str) -> AfterValidator:
@@ -17,7 +33,7 @@ def matching(pattern: str, what: str) -> AfterValidator:
             raise ValueError(f"expected {what}")
         return text
 
-    return AfterValidator(check)
+    return Matching(check, pattern, what)
 
 
 Name = Annotated[

@@ -1,0 +1,119 @@
+"""Conditions on the columns of results as people write them: `p50<5ms`, `accuracy>=97%`, `variant=int8*`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from host.errors import UsageError
+from host.ledger.flat import Field
+from host.ledger.naming import SHARES, find_field, read_field
+from host.specs.units import ENERGIES_MJ, POWERS_W, SIZES_BYTES, TIMES_MS
+
+MIB = 1024 * 1024
+EXAMPLES = "Write it like `p50<5ms`, `accuracy>=97%`, `peak<=64MB`, `variant=int8*` or `threads!=1`."
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_CONDITION = re.compile(r"\s*([\w.\- ]+?)\s*(<=|>=|==|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d]*)")
+_TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+class Condition(NamedTuple):
+    """What a column must be. `value` is in the unit of the column."""
+
+    field: Field
+    sign: str
+    value: Any
+
+    def keeps(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row fulfils it. A value that is missing fulfils nothing."""
+        found = read_field(row, self.field)
+        if found is None:
+            return False
+        if self.field.kind == "json" and not isinstance(found, int | float | bool):
+            found = str(found)
+        if isinstance(self.value, str):
+            return fnmatchcase(str(found), self.value) == (self.sign != "!=")
+        return isinstance(found, int | float) and OPERATORS[self.sign](found, self.value)
+
+
+def parse_condition(text: str) -> Condition:
+    """The condition that a text says. Raises UsageError that says what was expected."""
+    found = _CONDITION.fullmatch(text)
+    if found is None or not found[3]:
+        raise UsageError(f"{text!r} is no condition", EXAMPLES)
+    field, sign, told = find_field(found[1]), found[2], found[3].strip("\"'")
+    return Condition(field, sign, _read_value(field, sign, told, text))
+
+
+def _read_value(field: Field, sign: str, told: str, text: str) -> Any:
+    if field.kind in ("whole", "real"):
+        return _read_number(field, told, text)
+    if field.kind == "truth":
+        if told.lower() not in _TRUTHS or sign in ("<", ">", "<=", ">="):
+            raise UsageError(f"{text!r}: {field.name} is true or false", f"Write {field.name}=true.")
+        return _TRUTHS[told.lower()]
+    if field.kind == "json":
+        return _read_inner(told)
+    if sign in ("<", ">", "<=", ">="):
+        hint = "--since tells from when on." if field.name == "started_at" else EXAMPLES
+        raise UsageError(f"{text!r}: {field.name} is a text, and has no order", hint)
+    return told
+
+
+def _read_inner(told: str) -> Any:
+    """A value inside JSON: a number or a truth where it looks like one, else a text."""
+    if told.lower() in _TRUTHS:
+        return _TRUTHS[told.lower()]
+    found = _NUMBER.fullmatch(told)
+    return float(found[1]) if found and not found[2] else told
+
+
+def _read_number(field: Field, told: str, text: str) -> float:
+    found = _NUMBER.fullmatch(told)
+    if found is None:
+        raise UsageError(f"{text!r}: {field.name} is a number, and {told!r} is none", EXAMPLES)
+    number, unit = float(found[1]), found[2]
+    units = find_units(field)
+    if unit not in units:
+        known = ", ".join(name for name in units if name)
+        hint = f"Its units are {known}." if known else f"{field.name} has no unit."
+        raise UsageError(f"{text!r}: {unit!r} is no unit of {field.name}", hint)
+    value = number * units[unit]
+    if field.name in SHARES and not 0 <= value <= 1:
+        meant = f": write {number:g}% if that is meant" if not unit else ""
+        raise UsageError(f"{text!r}: no {field.name} is {told}", f"It lies between 0 and 1{meant}.")
+    return value
+
+
+def find_units(field: Field) -> dict[str, float]:
+    """The units that a column's numbers may have, and what each is in the column's own, which is ""."""
+    name = field.name
+    found: dict[str, float] = {}
+    if name in SHARES or name in ("paced.miss_rate", "sustained.ratio", "power.sampler_effect"):
+        found = {"%": 0.01}
+    elif (name.startswith("latency_ms.") and field.kind == "real") or name.endswith("_ms"):
+        found = TIMES_MS
+    elif name.startswith("memory_mb."):
+        found = {unit: size / MIB for unit, size in SIZES_BYTES.items()}
+    elif name.endswith("_bytes"):
+        found = SIZES_BYTES
+    elif name.endswith("_w"):
+        found = POWERS_W
+    elif name.endswith("_mj"):
+        found = ENERGIES_MJ
+    elif name.endswith("_s"):
+        found = {unit: scale / 1000 for unit, scale in TIMES_MS.items()}
+    return {"": 1.0, **found}

@@ -1,0 +1,99 @@
+"""Rows that hold only what the ledger can read quickly: for one figure of very many measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from host.ledger.flat import Field
+from host.ledger.records import Figures
+from host.ledger.rows import COMPARABLE, Row
+from host.ledger.selecting import EVERYTHING, Selection
+from host.ledger.store import Ledger
+from host.specs.profile import OPTIONS
+
+HELD = frozenset(
+    (
+        *("run", "task", "status", "device", "is_emulated", "model", "variant", "is_baseline", "runtime"),
+        *("provider", "precision", "threads", "batch", "scenario", "started_at", "accuracy_host"),
+        *(
+            "accuracy_device",
+            "accuracy",
+            "file_bytes",
+            "flags",
+            "speedup",
+            "latency_ms.p50",
+            "latency_ms.p99",
+        ),
+        *("memory_mb.peak", "power.energy_mj"),
+    )
+)
+"""The columns of results that slim rows have; and all of `runtime_settings`."""
+
+
+def suffices(fields: Iterable[Field]) -> bool:
+    """Whether slim rows have these columns."""
+    return all(field.name in HELD or field.path[0] == "runtime_settings" for field in fields)
+
+
+def slim_rows(ledger: Ledger, run_id: str | None, where: Selection = EVERYTHING) -> Iterator[Row]:
+    """As `stream_rows`, with the columns `HELD` alone; `board` is that of one measurement of each device.
+
+    A variant has no id here: of two with one name neither can be told from the other.
+    """
+    boards: dict[str, str] = {}
+    for run, listed in groupby(ledger.figures(run_id, where), key=attrgetter("run")):
+        told = list(listed)
+        others = () if where == EVERYTHING else ledger.figures(run, where.of_baselines)
+        baselines: dict[tuple[Any, ...], float | None] = {}
+        for one in (*others, *told):
+            if one.is_baseline and one.status == "ok":
+                baselines.setdefault(_key(one), one.p50_ms)
+        for one in told:
+            if one.device not in boards:
+                boards[one.device] = _find_board(ledger, run, one.device)
+            base = baselines.get(_key(one)) if one.status == "ok" and one.p50_ms else None
+            speedup = None if base is None or not one.p50_ms else base / one.p50_ms
+            yield _make_row(one, boards[one.device], speedup)
+
+
+def _key(told: Figures) -> tuple[Any, ...]:
+    """What measurements of one run share that can be compared, as `COMPARABLE` says."""
+    return *_read_place(told), _read_options(told.settings)
+
+
+_read_place = attrgetter(*(name for name in COMPARABLE if name not in OPTIONS))
+
+
+@lru_cache(1024)
+def _read_options(text: str) -> tuple[Any, ...]:
+    held = json.loads(text)
+    return tuple(held.get(name) for name in OPTIONS)
+
+
+def _find_board(ledger: Ledger, run: str, device: str) -> str:
+    (entry,) = ledger.entries(run, Selection(devices=(device,), limit=1))
+    return str(entry.measurement["board"])
+
+
+def _make_row(told: Figures, board: str, speedup: float | None) -> Row:
+    row: Row = told._asdict()
+    row["latency_ms"] = {"p50": row.pop("p50_ms"), "p99": row.pop("p99_ms")}
+    row["memory_mb"] = {"peak": row.pop("peak_mb")}
+    row["power"] = {"energy_mj": row.pop("energy_mj")}
+    row["runtime_settings"] = _read_json(row.pop("settings"))
+    row["flags"] = _read_json(row["flags"])
+    row["variant_id"] = row["variant"]
+    row["board"] = board
+    row["speedup"] = speedup
+    return row
+
+
+@lru_cache(1024)
+def _read_json(text: str) -> Any:
+    """What a JSON text holds; equal texts share it, so nobody may change it."""
+    return json.loads(text)
