@@ -24,7 +24,7 @@ test-device: $(VENV)/.ready
 
 # Figures that are promised; run it after `make demo`, on a machine that does nothing else.
 bench-figures: $(VENV)/.ready
-	@missed=0; for name in speedup commands deploying fidelity overhead startup energy coverage honesty repeatability; do \
+	@missed=0; for name in speedup commands ledger deciding report deploying fleet fidelity overhead startup energy coverage honesty repeatability; do \
 		$(BIN)/python benchmarks/$$name.py || missed=1; \
 	done; exit $$missed
 

@@ -37,7 +37,8 @@ def export(runs: tuple[str, ...], file: Path, output: str, ledger_url: str | Non
     if output == "json":
         print_json(exported.model_dump(mode="json"))
     else:
-        what = f"{exported.runs} runs, {exported.measurements} measurements, {exported.baselines} baselines"
+        counts = exported.model_dump(include={"runs", "measurements", "baselines"})
+        what = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
         click.echo(f"{file}: {what}; {exported.bytes / 1e6:.1f} MB")
 
 

@@ -35,6 +35,9 @@ GOALS = {
     "power": "the lowest power",
     "accuracy": "the highest accuracy",
 }
+MANY_TIMES = 10
+"""From this excess on a multiple says more than a percentage."""
+
 UNITS = {"price": "", "energy": " mJ", "power": " W", "latency": " ms"}
 
 
@@ -181,7 +184,10 @@ def _tell_fallen(ranking: Ranking) -> Iterator[str]:
 
 
 def _tell_miss(text: str, excess: float | None) -> str:
-    return text if excess is None else f"{text} (by {100 * excess:.3g} %)"
+    if excess is None:
+        return text
+    above = f"by {100 * excess:.3g} %" if excess < MANY_TIMES else f"{1 + excess:.0f} times it"
+    return f"{text} ({above})"
 
 
 def _list_columns(ranking: Ranking, wishes: Wishes) -> Iterator[Column]:
