@@ -13,8 +13,12 @@ from pathlib import Path
 
 from tests.bench_command import environment
 
-TAKE = "import os, sys; os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
-"""The first terminal that the leader of a session opens is its own; then it becomes the program."""
+TAKE = (
+    "import os, signal, sys; os.open(sys.argv[1], os.O_RDWR); signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    " os.execv(sys.argv[2], sys.argv[2:])"
+)
+"""The first terminal that the leader of a session opens is its own; then it becomes the program, which hears
+Ctrl-C also where the tests were started in the background."""
 
 
 class Terminal:
