@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,13 @@ def test_boards_that_are_off_lost_or_refuse_are_told_apart(tmp_path: Path) -> No
 
 
 def test_ctrl_c_ends_watching_as_it_should(tmp_path: Path) -> None:
-    save_device(Workspace(tmp_path), make_device("gone", host="127.0.0.1", port=9))
-    with start_bench(tmp_path, "devices", "list", "--watch") as process:
-        threads = Path(f"/proc/{process.pid}/task")
-        while len(list(threads.iterdir())) < 2:  # one of them looks
-            assert process.poll() is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        port = server.getsockname()[1]
+        save_device(Workspace(tmp_path), make_device("silent", host="127.0.0.1", port=port))
+        process = start_bench(tmp_path, "devices", "list", "--watch")
+        link, _ = server.accept()  # it looks
+    with process, link:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert process.stderr.read() == ""

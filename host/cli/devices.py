@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -152,20 +153,23 @@ def list_devices(watch: bool, interval_s: float, times: int | None, output: str)
 
 def watch_devices(names: list[str], interval_s: float, times: int | None, output: str) -> None:
     """Show where the boards stand until interrupted, or `times` times."""
+    with suppress(KeyboardInterrupt):  # the only way to end it, and so no failure, however early it comes
+        show_standings(names, interval_s, times, output)
+
+
+def show_standings(names: list[str], interval_s: float, times: int | None, output: str) -> None:
+    """Each look at a board as it comes, in a table that is drawn anew or as lines of JSON."""
     from host.report.standings import WatchTable
     from host.watching import watch_boards
 
     standings: dict[str, Standing] = {}
     with WatchTable() as table:
-        try:
-            for standing in watch_boards(names, current_workspace(), interval_s, times):
-                standings[standing.device] = standing
-                if output == "json":
-                    click.echo(standing.model_dump_json())
-                else:
-                    table.show({name: standings[name] for name in names if name in standings})
-        except KeyboardInterrupt:  # the only way to end it, and so no failure
-            return
+        for standing in watch_boards(names, current_workspace(), interval_s, times):
+            standings[standing.device] = standing
+            if output == "json":
+                click.echo(standing.model_dump_json())
+            else:
+                table.show({name: standings[name] for name in names if name in standings})
 
 
 def describe_address(device: Device) -> str:
