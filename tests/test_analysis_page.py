@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -21,39 +20,9 @@ from host.report.charts import choose_ticks
 from host.report.pictures import draw_filters, draw_image
 from host.specs.analysis import Analysis, AnalyzedFile, Sizes
 from host.specs.artifact import PackedParts, Step
+from tests.parsed_page import Parsed
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=//evil.example/x>', "a\x1b[31m\u202eb & {{ 7 * 7 }}")
-VOID = {"meta", "img", "br"}
-
-
-class Parsed(HTMLParser):
-    """The elements of a page. It must be well formed: every element is closed in its turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def find(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def make_findings(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -22,40 +21,8 @@ from host.report.page.rendering import render_report
 from tests.bench_command import bench
 from tests.made_report import HOSTILE, fill_ledger, ledger_url
 from tests.made_results import make_failure, make_measurement, make_rounds, make_run
+from tests.parsed_page import Parsed
 from tests.test_report_operators import make_pair
-
-VOID = {"meta", "input", "br"}
-
-
-class Parsed(HTMLParser):
-    """The elements and the text of a page that is well formed: every element is closed in its turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] not in ("script", "style"):
-            self.text += data
-
-    def find(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def read_page(folder: Path, names: tuple[str, ...] = ()) -> str:

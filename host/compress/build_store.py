@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from host.compress.origins import hash_file
+from host.one_at_a_time import hold_alone
 from host.specs.artifact import Blob
 
 
@@ -29,17 +29,9 @@ class BuildStore:
         """Evaluation sets and reference outputs, which variants share."""
         return self.root / "blobs"
 
-    @contextmanager
-    def hold(self, on_wait: Callable[[], None]) -> Iterator[None]:
+    def hold(self, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
         """Keep other builds of this cache out; `on_wait` is called once if another one holds it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as file:
-            try:
-                flock(file, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                flock(file, LOCK_EX)
-            yield
+        return hold_alone(self.root / "lock", on_wait)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from host.fleet.emulator_processes import MARK, SERVER_MODULE, end_processes, is
 from host.fleet.registry import load_devices, save_device
 from host.fleet.ssh_intake import show_text
 from host.login import find_login
+from host.one_at_a_time import hold_alone
 from host.specs.device import Device, Emulation
 from host.specs.record import Record
 from host.workspace import Workspace
@@ -131,8 +131,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Of two commands that start or stop a board at once, the second waits for the first."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold_alone(folder / "lock"):
         yield
 
 
@@ -172,8 +171,7 @@ def _reserve_cores(workspace: Workspace, folder: Path, cpus: int) -> list[int]:
 
     A board keeps them until it is taken down, so that it is the same board each time.
     """
-    with (workspace.emulators / "cores.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold_alone(workspace.emulators / "cores.lock"):
         usable = os.sched_getaffinity(0)
         kept = _read_cores(_cores_file(folder))
         if len(kept) == cpus and usable >= set(kept):

@@ -13,9 +13,7 @@ import json
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +21,7 @@ from host.errors import DeviceError
 from host.fleet.probing import BoardFacts
 from host.fleet.requirements import name_requirements
 from host.fleet.wheels import NoWheel, Target, describe_target, install_packages, name_device
+from host.one_at_a_time import hold_alone
 from host.progress import Progress
 from host.specs.artifact import Blob
 from host.specs.device import Device
@@ -94,7 +93,9 @@ def assemble_layer(facts: BoardFacts, requirements: Sequence[str], cache: Path, 
     cached = _find_cached(folder, key)
     if cached is not None:
         return cached
-    with _alone(cache / "locks" / f"layer-{key}", lambda: progress.say(f"waiting for packages for {target}")):
+    with hold_alone(
+        cache / "locks" / f"layer-{key}", lambda: progress.say(f"waiting for packages for {target}")
+    ):
         cached = _find_cached(folder, key)
         if cached is not None:
             return cached
@@ -107,19 +108,6 @@ def assemble_layer(facts: BoardFacts, requirements: Sequence[str], cache: Path, 
             part = Path(name) / "layer.part"
             sha256 = _pack(packages, part, progress)
             return _named_blob(part.rename(folder / f"{key}-{sha256}.tar.gz"), sha256)
-
-
-@contextmanager
-def _alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Keep other threads and processes out of the block; `on_wait` is called where one of them is in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            flock(file, LOCK_EX)
-        yield
 
 
 def _digest(target: Target, requirements: Iterable[str]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from host.errors import SpecError, UsageError
+from host.one_at_a_time import hold_alone
 from host.specs.device import Device
 from host.specs.reading import describe_faults, read_document
 from host.workspace import Workspace, unknown_name
@@ -120,14 +120,9 @@ def _change_devices(workspace: Workspace, change: Callable[[dict[str, Device]], 
         _write_devices(workspace, change(load_devices(workspace)))
 
 
-@contextmanager
-def _locked(workspace: Workspace) -> Iterator[None]:
+def _locked(workspace: Workspace) -> AbstractContextManager[None]:
     """Holds the workspace's lock on its devices: two commands that register at once both succeed."""
-    folder = workspace.root / ".boardbench"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "devices.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return hold_alone(workspace.root / ".boardbench" / "devices.lock")
 
 
 def _write_devices(workspace: Workspace, devices: Mapping[str, Device]) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.report.cells import MISSING, clean_text, format_count
 from host.report.charts import Line, Scale, draw_steps
 from host.report.pictures import MOST_FILTERS, Picture, draw_filters, draw_image
+from host.report.templating import load_template
 from host.specs.analysis import Analysis, AnalyzedFile, ClassScore, Misclassified, Quality
 
 if TYPE_CHECKING:
     from host.analyzing import Findings, Pictures
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 MOST_CLASSES = 25
 """Classes up to which tables show all of them."""
@@ -87,7 +83,14 @@ def render_page(findings: Findings, data_name: str) -> str:
     """
     analysis, pictures = findings.analysis, findings.pictures
     quality = analysis.variant.quality
-    page: str = _load_template().render(
+    page: str = load_template(
+        "analysis.html.j2",
+        plain=clean_text,
+        percent=format_percent,
+        points=format_points,
+        short=format_count,
+        bytes=format_bytes,
+    ).render(
         a=analysis,
         v=analysis.variant,
         q=quality,
@@ -104,24 +107,6 @@ def render_page(findings: Findings, data_name: str) -> str:
         data_name=data_name,
     )
     return page
-
-
-def _load_template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "plain": clean_text,
-        "percent": format_percent,
-        "points": format_points,
-        "short": format_count,
-        "bytes": format_bytes,
-    }
-    return environment.get_template("analysis.html.j2")
 
 
 def format_percent(share: float | None, decimals: int = 1) -> str:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from host.ledger.distributions import SHARES
@@ -22,9 +19,9 @@ from host.report.page.operator_tables import describe_profiles
 from host.report.page.payload import write_payload
 from host.report.page.provenance import describe_origin, list_moments
 from host.report.page.sentences import Choice, choose, explain_flags_of, list_failures, tell_lacks
+from host.report.templating import TEMPLATES, load_template
 from host.specs.operators import OperatorReport
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
 SCRIPTS = ("page", "table", "chart", "tradeoffs", "latency", "board", "parallel", "start")
 """The parts of the script, in the order in which they rely on each other."""
 
@@ -43,7 +40,7 @@ def render_report(reported: Sequence[ReportedRun], profiles: Sequence[OperatorRe
     theme, script = _read_script("theme"), "\n".join(map(_read_script, SCRIPTS))
     script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
     rows = [entry.row for entry in arranged.entries]
-    page: str = _load_template().render(
+    page: str = load_template("report.html.j2", plain=clean_text, cut=shorten).render(
         runs=runs,
         arranged=arranged,
         entries=arranged.entries,
@@ -71,18 +68,6 @@ def render_report(reported: Sequence[ReportedRun], profiles: Sequence[OperatorRe
         hashes=[_hash_script(text) for text in (theme, script)],
     )
     return page
-
-
-def _load_template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": clean_text, "cut": shorten}
-    return environment.get_template("report.html.j2")
 
 
 def _read_script(name: str) -> str:
