@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from host.ledger.flat import Field
@@ -81,16 +81,21 @@ def _find_board(ledger: Ledger, run: str, device: str) -> str:
 
 
 def _make_row(told: Figures, board: str, speedup: float | None) -> Row:
-    row: Row = told._asdict()
-    row["latency_ms"] = {"p50": row.pop("p50_ms"), "p99": row.pop("p99_ms")}
-    row["memory_mb"] = {"peak": row.pop("peak_mb")}
-    row["power"] = {"energy_mj": row.pop("energy_mj")}
-    row["runtime_settings"] = _read_json(row.pop("settings"))
-    row["flags"] = _read_json(row["flags"])
-    row["variant_id"] = row["variant"]
-    row["board"] = board
-    row["speedup"] = speedup
-    return row
+    return {
+        **dict(zip(AS_THEY_ARE, _read_as_they_are(told), strict=True)),
+        "variant_id": told.variant,
+        "board": board,
+        "latency_ms": {"p50": told.p50_ms, "p99": told.p99_ms},
+        "memory_mb": {"peak": told.peak_mb},
+        "power": {"energy_mj": told.energy_mj},
+        "runtime_settings": _read_json(told.settings),
+        "flags": _read_json(told.flags),
+        "speedup": speedup,
+    }
+
+
+AS_THEY_ARE = tuple(name for name in Figures._fields if name in HELD and name != "flags")
+_read_as_they_are = itemgetter(*map(Figures._fields.index, AS_THEY_ARE))
 
 
 @lru_cache(1024)

@@ -77,7 +77,8 @@ def write_table(rows: Iterable[Row], out: Path | TextIO, view: View | None = Non
 
     Nobody reads more than `MOST_READ` measurements: a pivot takes all, every other table the first ones.
     """
-    from host.report.table import print_lines, print_sections  # rich: the other formats do without it
+    # rich: the other formats do without it
+    from host.report.table import MAX_LINES, print_lines, print_sections
     from host.report.table_grid import print_grids
 
     shown = view or View()
@@ -86,7 +87,7 @@ def write_table(rows: Iterable[Row], out: Path | TextIO, view: View | None = Non
     with open_text(out) as stream:
         console = open_console(stream)
         if told and (shown.pivot or shown.columns):
-            print_grids(_make_grids(told, shown), console)
+            print_grids(_make_grids(told, shown, MAX_LINES), console)
         else:
             print_sections(_make_sections(told, shown), console)
         if len(told) < len(listed):
@@ -111,8 +112,8 @@ def _make_sections(rows: Rows, view: View) -> list[tuple[str | None, Rows]]:
     return [(describe_group(view.group, value, held), held) for value, held in groups]
 
 
-def _make_grids(rows: Rows, view: View) -> list[tuple[str | None, Grid]]:
-    return [(heading, make_grid(held, view)) for heading, held in _make_sections(rows, view)]
+def _make_grids(rows: Rows, view: View, most: int | None = None) -> list[tuple[str | None, Grid]]:
+    return [(heading, make_grid(held, view, most)) for heading, held in _make_sections(rows, view)]
 
 
 def open_console(stream: TextIO) -> Console:

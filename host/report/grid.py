@@ -20,12 +20,16 @@ class GridColumn(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """`left` describes the lines and stands in every block of a narrow table; `right` is what they hold."""
+    """`left` describes the lines and stands in every block of a narrow table; `right` is what they hold.
+
+    `hidden` is how many more lines there are.
+    """
 
     facts: tuple[str, ...]
     left: tuple[GridColumn, ...]
     right: tuple[GridColumn, ...]
     notes: tuple[str, ...]
+    hidden: int = 0
 
     @property
     def columns(self) -> tuple[GridColumn, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -58,14 +59,23 @@ def arrange_cells(rows: Sequence[Row], pivot: Pivot, first: Sequence[Field] = ()
 
 def _find_apart(rows: Sequence[Row], pivot: Pivot, headings: Sequence[Any]) -> list[Field]:
     """What differs between measurements under one heading, and so must stand beside the lines."""
+    fields = [_setting_field(name) for name in ("variant", "device", "model", *SETTINGS)]
+    checked = [field for field in fields if field not in (pivot.rows, pivot.columns)]
+    read = itemgetter("status", *(field.name for field in checked if len(field.path) == 1))
+    # Of very many measurements most are alike in all that is asked here.
+    kinds = {
+        (heading, id(row["runtime_settings"]), read(row)): (heading, row)
+        for heading, row in zip(headings, rows, strict=True)
+    }
+    told_headings = [heading for heading, _ in kinds.values()]
+    alike = [row for _, row in kinds.values()]
+    ran = [row["status"] == "ok" for row in alike]
     found = []
-    ran = [row["status"] == "ok" for row in rows]
-    for name in ("variant", "device", "model", *SETTINGS):
-        field = _setting_field(name)
-        seen = set(zip(headings, _read_values(rows, field), ran, strict=True))
+    for field in checked:
+        seen = set(zip(told_headings, _read_values(alike, field), ran, strict=True))
         # What a board would have chosen for a measurement that did not run, nobody knows.
         told = {(heading, value) for heading, value, has_run in seen if has_run or value is not None}
-        if field not in (pivot.rows, pivot.columns) and len(told) > len({heading for heading, _ in told}):
+        if len(told) > len({heading for heading, _ in told}):
             found.append(field)
     return found
 
@@ -100,9 +110,12 @@ def _order_headings(rows: Sequence[Row], pivot: Pivot) -> list[Any]:
     return found
 
 
-def make_pivot(rows: Sequence[Row], pivot: Pivot, first: Sequence[Field] = ()) -> Grid:
-    """The grid for people and for columns of a file."""
-    arranged = arrange_cells(rows, pivot, first)
+def make_pivot(
+    rows: Sequence[Row], pivot: Pivot, first: Sequence[Field] = (), most: int | None = None
+) -> Grid:
+    """The grid for people and for columns of a file; `most` lines of it."""
+    whole = arrange_cells(rows, pivot, first)
+    arranged = whole._replace(lines=dict(islice(whole.lines.items(), most)))
     best = find_best(rows, [pivot.figure])
     emulated = {row["device"] for row in rows if row["is_emulated"]}
     left = [_key_column(arranged, at, emulated) for at in range(len(arranged.keys))]
@@ -110,7 +123,8 @@ def make_pivot(rows: Sequence[Row], pivot: Pivot, first: Sequence[Field] = ()) -
     right = [_figure_column(arranged, heading, pivot, best, taken) for heading in arranged.headings]
     apart = [field.name.rpartition(".")[2] for field in (*arranged.keys, pivot.columns)]
     facts = (f"{title_field(pivot.figure)} by {pivot.columns.name}", *tell_facts(_list_kinds(rows), apart))
-    return Grid(facts, tuple(left), tuple(right), tuple(_tell_notes(rows, right)))
+    hidden = len(whole.lines) - len(arranged.lines)
+    return Grid(facts, tuple(left), tuple(right), tuple(_tell_notes(rows, right)), hidden)
 
 
 _read_kind = itemgetter(

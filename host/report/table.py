@@ -234,9 +234,14 @@ def build_part(title: str, columns: Sequence[Column], cut: Collection[int] | Non
     )
     for at, column in enumerate(columns):
         is_cut = column.name == "variant" if cut is None else at in cut
-        width = min(SHORTEST_NAME, column_width(column)) if is_cut else column_width(column)
+        width = column_width(column)
         table.add_column(
-            Text(column.title), justify=column.align, no_wrap=True, overflow="ellipsis", min_width=width
+            Text(column.title),
+            justify=column.align,
+            no_wrap=True,
+            overflow="ellipsis",
+            width=None if is_cut else width,  # what is known need not be measured cell by cell
+            min_width=min(SHORTEST_NAME, width),
         )
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(_style_cell(cell.text, cell.is_best) for cell in cells))

@@ -39,7 +39,7 @@ def print_grids(grids: Sequence[tuple[str | None, Grid]], console: Console) -> N
 
 def print_grid(grid: Grid, console: Console) -> None:
     """Print the grid with what explains it. Numbers are never cut, texts only with an ellipsis."""
-    lines = len(grid.columns[0].values) if grid.columns else 0
+    lines = grid.hidden + (len(grid.columns[0].values) if grid.columns else 0)
     shown = min(MAX_LINES, max(SHORTEST_TABLE, MOST_CELLS // max(len(grid.columns), 1)))
     left = [_shorten(column.column, console.width, shown) for column in grid.left]
     right = [_shorten(column.column, console.width, shown) for column in grid.right]

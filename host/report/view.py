@@ -84,9 +84,9 @@ def describe_group(group: Field, value: Any, rows: Rows) -> str:
     return " · ".join(told)
 
 
-def make_grid(rows: Rows, view: View) -> Grid:
-    """What people see of rows that are not shown as a comparison."""
-    return make_pivot(rows, view.pivot) if view.pivot else show_columns(rows, view.columns)
+def make_grid(rows: Rows, view: View, most: int | None = None) -> Grid:
+    """What people see of rows that are not shown as a comparison; of a pivot, `most` lines."""
+    return make_pivot(rows, view.pivot, most=most) if view.pivot else show_columns(rows, view.columns)
 
 
 def make_data_table(rows: Rows, view: View) -> DataTable:
