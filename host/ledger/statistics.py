@@ -19,6 +19,8 @@ CONFIDENCE = 0.95
 SUPPORT = 0.99
 NS_PER_MS = 1e6
 
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
 Samples = NDArray[np.int64]
 
 
@@ -49,19 +51,20 @@ def summarize_latency(rounds: Sequence[Samples], *, seed: int = 0) -> LatencySum
     if not held:
         return LatencySummary()
     pooled = np.sort(np.concatenate(held))
+    lower, upper, *found = map(float, np.quantile(pooled, (0.25, 0.75, *PERCENTILES.values())))
+    percentiles = {
+        name: value / NS_PER_MS if is_supported(share, len(pooled)) else None
+        for (name, share), value in zip(PERCENTILES.items(), found, strict=True)
+    }
     return LatencySummary(
         n=len(pooled),
         rounds=len(held),
         min=float(pooled[0]) / NS_PER_MS,
         mean=float(pooled.mean()) / NS_PER_MS,
-        p50=_supported_percentile(pooled, 0.5),
         p50_ci=_median_interval(held, pooled, seed),
-        p90=_supported_percentile(pooled, 0.9),
-        p95=_supported_percentile(pooled, 0.95),
-        p99=_supported_percentile(pooled, 0.99),
-        p999=_supported_percentile(pooled, 0.999),
+        **percentiles,
         total_ms=float(pooled.sum()) / NS_PER_MS,
-        outliers=_count_outliers(pooled),
+        outliers=_count_outliers(pooled, lower, upper),
     )
 
 
@@ -78,12 +81,6 @@ def is_supported(share: float, n: int) -> bool:
     if n < 1:
         return False
     return share**n + n * (1 - share) * share ** (n - 1) <= 1 - SUPPORT
-
-
-def _supported_percentile(pooled: Samples, share: float) -> float | None:
-    if not is_supported(share, len(pooled)):
-        return None
-    return float(np.quantile(pooled, share)) / NS_PER_MS
 
 
 def _median_interval(held: list[Samples], pooled: Samples, seed: int) -> tuple[float, float] | None:
@@ -157,8 +154,7 @@ def student_quantile(degrees: int) -> float:
     return z + first / degrees + second / degrees**2 + third / degrees**3
 
 
-def _count_outliers(pooled: Samples) -> int:
+def _count_outliers(pooled: Samples, lower: float, upper: float) -> int:
     """How many samples lie over one and a half interquartile ranges beyond the quartiles (Tukey 1977)."""
-    lower, upper = np.quantile(pooled, (0.25, 0.75))
     reach = 1.5 * (upper - lower)
     return int(np.count_nonzero((pooled < lower - reach) | (pooled > upper + reach)))
