@@ -87,7 +87,10 @@ def _rank(rows: Sequence[Row], wishes: Wishes, prices: Mapping[str, float]) -> R
         (choice for choice, misses in judged if not misses), key=lambda choice: _rank_key(choice, wishes.goal)
     )
     fallen = tuple(Fallen(choice=choice, misses=misses) for choice, misses in judged if misses)
-    rivals = tuple(choice for choice in kept[1:] if not is_clearly_better(kept[0], choice, wishes))
+    rivals: list[Choice] = []
+    others: list[Choice] = []
+    for choice in kept[1:]:
+        (others if is_clearly_better(kept[0], choice, wishes) else rivals).append(choice)
     return Ranking(
         device=rows[0]["device"],
         board=next((row["board"] for row in rows if row["status"] == "ok"), rows[0]["board"]),
@@ -97,8 +100,8 @@ def _rank(rows: Sequence[Row], wishes: Wishes, prices: Mapping[str, float]) -> R
         batch=rows[0]["batch"],
         scenario=next((row["scenario"] for row in rows if row["scenario"]), None),
         winner=kept[0] if kept else None,
-        rivals=rivals,
-        others=tuple(choice for choice in kept[1:] if choice not in rivals),
+        rivals=tuple(rivals),
+        others=tuple(others),
         fallen=fallen,
         nearest=None if kept else find_nearest(fallen),
         front=tuple(choice.task for choice in choices if choice.on_front),
