@@ -577,6 +577,16 @@ def test_a_board_with_an_ipv6_address_is_registered_and_probed(sshd_on_ipv6: Dev
 
 
 @pytest.mark.sshd
+def test_labels_and_a_price_are_registered_with_a_board(sshd: Sshd, tmp_path: Path) -> None:
+    device = sshd.device()
+    words = ("--fingerprint", device.fingerprint, "--key", str(device.key_file), "--port", str(sshd.port))
+    told = ("--label", "lab", "--label", "arm", "--price", "35.5")
+    bench(tmp_path, "devices", "add", "own", f"{device.user}@127.0.0.1", *words, *told)
+    known = find_device(Workspace(tmp_path), "own")
+    assert (known.labels, known.price) == (("lab", "arm"), 35.5)
+
+
+@pytest.mark.sshd
 def test_any_host_key_of_a_board_may_be_the_one_that_is_given(sshd: Sshd) -> None:
     other = sshd.device(host_key="ssh_host_ecdsa_key").fingerprint
     first = fetch_fingerprint("127.0.0.1", sshd.port)

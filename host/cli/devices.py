@@ -31,6 +31,7 @@ def devices() -> None:
 @click.option("--fingerprint", metavar="SHA256:…", help="The host key's fingerprint; answers the question.")
 @click.option("--key", "key_file", metavar="FILE", help="A private key. Default: the agent and ~/.ssh.")
 @click.option("--label", "labels", metavar="L", multiple=True, help="A word to select boards by; repeat.")
+@click.option("--price", type=click.FloatRange(0), help="What one costs, for `bench recommend`.")
 @click.option("--work-folder", metavar="DIR", default="~/.boardbench", show_default=True)
 @click.option("--python", metavar="PATH", default="python3", show_default=True, help="Its interpreter.")
 @click.option("--replace", is_flag=True, help="Replace a device that has this name.")
@@ -42,6 +43,7 @@ def add_device(
     fingerprint: str | None,
     key_file: str | None,
     labels: tuple[str, ...],
+    price: float | None,
     work_folder: str,
     python: str,
     replace: bool,
@@ -70,6 +72,7 @@ def add_device(
             "fingerprint": fingerprint or UNSEEN,
             "key_file": key_file,
             "labels": labels,
+            "price": price,
             "work_folder": work_folder,
             "python": python,
         }
