@@ -1,12 +1,13 @@
-"""What share of a sweep with everything cached is neither building nor measuring, and where it goes.
+"""How much longer than its measuring windows a sweep with everything cached takes, and where that goes.
 
 The sweep is one of ten variants in `standard`, or that of another profile.
 Runs `bench build` for the profile (it finds all variants built, or builds them), then a whole sweep unless an
 earlier one has left its files on the board, and then the sweep that counts, as a process of its own. The
-measuring windows are the warm-ups and the rounds of every task, as the board's journal has their seconds, and
-the windows of the power pass where the board has a source. The rest of the wall time is told by what the
-board and the host were doing: the time between two events of the journal belongs to the earlier one, and the
-lines that the command prints on standard error are timed as they come.
+measuring windows are what the protocol asks for: the warm-ups and the rounds of every task, as the board's
+journal has their seconds, and the windows of the power pass where the board has a source; each is told apart,
+since a warm-up yields no figure. The rest of the wall time is told by what the board and the host were doing:
+the time between two events of the journal belongs to the earlier one, and the lines that the command prints
+on standard error are timed as they come.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def read_journal(sweep: Sweep, profile: str, workspace: Workspace) -> list[dict[
 
 
 def explain(sweep: Sweep, events: list[dict[str, Any]]) -> list[Figure]:
-    """The share outside of the windows, and each part of the wall time."""
+    """The overhead over the windows, and each part of the wall time."""
     board, host = split_board_time(events), split_host_time(sweep, events)
     wall = sweep.ended - sweep.began
     windows = sum(board[name] for name in WINDOWS)
@@ -104,8 +105,9 @@ def explain(sweep: Sweep, events: list[dict[str, Any]]) -> list[Figure]:
     return [
         fact("wall time", wall, "s"),
         fact("measuring windows", windows, "s"),
-        at_most("outside of the windows, nothing being built", 100 * (1 - windows / wall), LIMIT, "%"),
-        fact("outside, in seconds", wall - windows, "s"),
+        *(fact(f"  {name}", board[name], "s") for name in WINDOWS),
+        at_most("overhead over the windows", 100 * (wall / windows - 1), LIMIT, "%"),
+        fact("overhead, in seconds", wall - windows, "s"),
         *(fact(f"  {name}", seconds, "s") for name, seconds in parts if name not in WINDOWS),
     ]
 

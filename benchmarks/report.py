@@ -27,7 +27,6 @@ from host.workspace import Workspace
 
 VARIANTS, DEVICES, ROUNDS, SAMPLES = 50, 5, 5, 1000
 START = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
-MIB = 1024 * 1024
 SWITCHES = (
     "--no-sandbox",
     "--disable-gpu",
@@ -76,7 +75,7 @@ def list_figures(seconds: list[float], size: int, painted: list[tuple[float, flo
         at_most(
             f"bench report, {VARIANTS} variants on {DEVICES} devices", statistics.median(seconds), 10, "s"
         ),
-        at_most("size of the page", size / MIB, 8, "MiB"),
+        at_most("size of the page", size / 1e6, 8, "MB"),
         at_most("first drawn, the slowest", max(first for first, _ in painted), 2, "s"),
         fact("first drawn, the median", statistics.median(first for first, _ in painted), "s"),
         fact("first plots drawn, from the start, scrolling included", max(all_ for _, all_ in painted), "s"),

@@ -87,10 +87,12 @@ def measure_errands(
             sitting.stopping.set()
             sitting.turns.close()
             crew.dismiss()
-            Crew().start({name: partial(_stop, by_name[name], crew) for name in crew.busy})
+            stopping = Crew().start({name: partial(_stop, by_name[name], crew) for name in crew.busy})
             for message in crew.listen(patience_s=STOP_SECONDS):
                 if can_save:
                     _handle(message, desks, ledger, tally)
+            for _ in stopping.listen(patience_s=STOP_SECONDS):
+                pass  # a board whose link broke meanwhile has yet to hear of it
             for name in sorted(crew.busy):
                 progress.say(f"{name} did not say that it stopped; what it still measures, resuming fetches")
             raise
@@ -163,9 +165,10 @@ def _stop(errand: Errand, crew: Crew, _say: Say) -> None:
     """Stop one board's run; one that is just being started is there a moment later."""
     board = errand.board
     with board.connect() as remote:
+        stop_run(remote, board.device, board.agent, errand.job.run)
         while board.device.name in crew.busy:
-            stop_run(remote, board.device, board.agent, errand.job.run)
             time.sleep(0.5)
+            stop_run(remote, board.device, board.agent, errand.job.run)
 
 
 def _show(errand: Errand, progress: Progress) -> AbstractContextManager[Tick]:

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -23,6 +24,7 @@ from tests.bench_command import bench
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+COMMON = frozenset(("--debug", "--help", "--version"))
 MESSAGES = re.findall(r"^### `(.+)`$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
 
 
@@ -76,26 +78,35 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=say)
 def test_commands_in_the_pages_exist(path: Path) -> None:
-    for words in re.findall(r"^\$? ?bench ([a-z]+)(?: ([a-z]+))?", path.read_text(), re.MULTILINE):
-        command = command_group.commands.get(words[0])
-        assert command is not None, words
-        inner = getattr(command, "commands", None)
-        assert inner is None or words[1] in inner, words
+    for words in list_commands(path):
+        find_command(words)
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=say)
 def test_options_in_the_pages_exist(path: Path) -> None:
-    known = set(list_options(command_group))
-    for line in re.findall(r"(?:^|`)\$? ?bench ([^`\n#|]+)", path.read_text(), re.MULTILINE):
-        for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", line):
-            assert option in known | {"--debug", "--help", "--version"}, line
+    for words in list_commands(path):
+        known = {option for one in find_command(words).params for option in (*one.opts, *one.secondary_opts)}
+        for word in words:
+            option = word.partition("=")[0].rstrip("],;")
+            assert not option.startswith("--") or option in known | COMMON, words
 
 
-def list_options(command: object) -> Iterator[str]:
-    for parameter in getattr(command, "params", ()):
-        yield from (*parameter.opts, *parameter.secondary_opts)
-    for inner in getattr(command, "commands", {}).values():
-        yield from list_options(inner)
+def list_commands(path: Path) -> list[list[str]]:
+    """The words of each command of ours, in a block or between back quotes."""
+    found = re.findall(r"(?:^ *(?:\$ )?|`)bench ([a-z][^`\n#|]+)", path.read_text(), re.MULTILINE)
+    return [line.split() for line in found]
+
+
+def find_command(words: list[str]) -> click.Command:
+    """The command that the first words name; an assertion where there is none."""
+    command: click.Command = command_group
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        names = word.strip(",.:;)").split("|")
+        assert all(name in command.commands for name in names), words
+        command = command.commands[names[0]]
+    return command
 
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page() -> None:

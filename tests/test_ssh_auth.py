@@ -442,6 +442,27 @@ def test_a_proxy_that_does_not_start_is_told(emulated_device: Device, home: Path
         is_let_in(emulated_device.model_copy(update={"emulation": None}))
 
 
+def test_a_proxy_command_outlives_ctrl_c(tmp_path: Path) -> None:
+    script = """
+import os, signal, time
+from host.fleet.ssh_route import Route
+from host.fleet.ssh_socket import open_socket
+signal.signal(signal.SIGINT, lambda *_: None)
+program = ("/bin/sh", "-c", "echo up; exec cat")
+route = Route("a", "h", 22, "u", (), proxy=program)
+with open_socket(route, 5) as link:
+    assert link.recv(3) == b"up\\n"
+    os.killpg(0, signal.SIGINT)
+    time.sleep(0.5)
+    link.sendall(b"still here")
+    print(link.recv(10).decode())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, start_new_session=True
+    )
+    assert done.stdout == "still here\n", done.stderr
+
+
 def test_an_emulated_board_is_reached_directly_whatever_the_config_says(
     emulated_device: Device, home: Path
 ) -> None:

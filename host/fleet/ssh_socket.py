@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 
 from host.errors import DeviceError, LinkLost
 from host.fleet.ssh_route import Route
+
+DEAF = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Runs a program to which Ctrl-C is nothing: a proxy shares our terminal, and a board that is to be told to
+stop must still be reached."""
 
 
 @contextlib.contextmanager
@@ -63,14 +68,13 @@ def _open_proxy(route: Route, command: tuple[str, ...]) -> Iterator[socket.socke
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            try:
-                process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
-            except OSError as error:
+            if shutil.which(command[0]) is None:
                 raise DeviceError(
                     f"{route.name}: the proxy command {command[0]!r} of ~/.ssh/config cannot be started: "
-                    f"{error.strerror}",
+                    "there is no such program",
                     "Install it, or name an address of the board that this machine reaches by itself.",
-                ) from error
+                )
+            process = subprocess.Popen((*DEAF, *command), stdin=theirs.fileno(), stdout=theirs.fileno())
         try:
             yield ours
         finally:
