@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def make_convolution(
     return save_graph(path, graph, opset)
 
 
-def make_identity(path: Path, inputs: dict[str, tuple[int, tuple[Extent, ...]]]) -> Path:
+def make_identity(path: Path, inputs: Mapping[str, tuple[int, tuple[Extent, ...]]]) -> Path:
     """A graph that returns its inputs, given as name to (element type, shape)."""
     graph = helper.make_graph(
         [helper.make_node("Identity", [name], [f"{name}_out"]) for name in inputs],

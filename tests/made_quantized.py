@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,12 +27,12 @@ class Writer:
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def add(self, op: str, inputs: list[str], output: str, name: str = "", **attributes: object) -> str:
+    def add(self, op: str, inputs: list[str], output: str, name: str = "", **attributes: Any) -> str:
         made = helper.make_node(op, inputs, [output], name or f"node_{output}", **attributes)
         self.nodes.append(made)
         return output
 
-    def layer(self, op: str, source: str, layer: str, shape: tuple[int, ...], **attributes: object) -> str:
+    def layer(self, op: str, source: str, layer: str, shape: tuple[int, ...], **attributes: Any) -> str:
         """A layer whose weight is called as torch calls it."""
         values = self._random.standard_normal(shape).astype(np.float32) / 3
         weight = f"{layer}.weight"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -26,14 +27,14 @@ def open_cgroup(name: str) -> Iterator[Callable[[int], None] | None]:
             folder.rmdir()
             continue
         try:
-            yield lambda pid, folder=folder: _move(pid, folder)
+            yield partial(_move, folder)
         finally:
             _remove(folder)
         return
     yield None
 
 
-def _move(pid: int, folder: Path) -> None:
+def _move(folder: Path, pid: int) -> None:
     """Move a whole process; of version 1's files, `cgroup.procs` does that too."""
     (folder / "cgroup.procs").write_text(str(pid))
 

@@ -6,7 +6,7 @@ import fcntl
 import io
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_a_board_that_measures_is_not_disturbed(board: Board) -> None:
 
 
 @pytest.fixture
-def layer(board: Board) -> Iterator[Any]:
+def layer(board: Board) -> Callable[[str], str]:
     """Makes a layer whose onnxruntime does what a test wants."""
 
     def make(code: str) -> str:

@@ -14,7 +14,6 @@ import pytest
 from device_agent import protocol
 from device_agent.scenarios import (
     KEPT_SAMPLES,
-    Kept,
     Paced,
     choose_paced_capacity,
     choose_stride,
@@ -108,7 +107,7 @@ def test_a_sustained_piece_counts_all_and_keeps_every_nth() -> None:
     bench = Bench(5.0, 1.0, 3.0, 1.0)
     buffer = array("Q", bytes(8 * 64))
     found = sustain_piece(bench.infer, ["feed"], buffer, 0.1, 2, bench.clock)
-    assert found == Kept(47, 94, 100 * MS, pytest.approx(0.1))
+    assert tuple(found) == (47, 94, 100 * MS, pytest.approx(0.1))
     assert list(buffer[:3]) == [5 * MS, 3 * MS, 1 * MS]
 
 

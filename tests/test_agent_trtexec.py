@@ -15,7 +15,7 @@ import pytest
 
 from device_agent import loop_only
 from device_agent.run import BUILD_TIMEOUT_S, OPEN_TIMEOUT_S, choose_open_timeout
-from device_agent.runtimes import tensorrt, trtexec, trtexec_engine, trtexec_output
+from device_agent.runtimes import tensorrt, tensorrt_recipe, trtexec, trtexec_engine, trtexec_output
 from device_agent.runtimes.child import run_child
 from device_agent.runtimes.session import Opening, RuntimeMissing, Session
 from device_agent.runtimes.trtexec_engine import TrtexecFailed
@@ -217,7 +217,7 @@ def test_a_torn_engine_is_built_anew(open_model: Open, tmp_path: Path, share: fl
 def test_a_model_that_cannot_be_built_leaves_its_reason_and_no_engine(
     open_model: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget = trtexec.write_recipe
+    forget = tensorrt_recipe.write_recipe
     monkeypatch.setattr(
         trtexec, "write_recipe", lambda asked, types: forget(asked, types)._replace(precisions=[])
     )

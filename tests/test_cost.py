@@ -36,7 +36,7 @@ def count_layers_elsewhere(model: nn.Module, example: torch.Tensor) -> tuple[int
 def test_a_cost_worked_out_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 5, bias=False))
     with torch.no_grad():
-        model[0].weight[0].zero_()
+        model.get_parameter("0.weight")[0].zero_()
     cost = count_cost(model, (1, 4, 4))
     assert cost.params == 2 * 9 + 2 + 32 * 5
     assert cost.params_nonzero == cost.params - 9
@@ -129,7 +129,7 @@ def test_zeros_cost_parameters_and_macs_and_are_no_nonzero_ones() -> None:
     model = make_tiny()
     before = count_cost(model, (1, 8, 8))
     with torch.no_grad():
-        model[3].weight[:, :8] = 0
+        model.get_parameter("3.weight")[:, :8] = 0
     assert count_cost(model, (1, 8, 8)) == before._replace(params_nonzero=before.params_nonzero - 32 * 8 * 9)
 
 

@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -493,7 +494,7 @@ def test_more_images_than_the_memory_holds_are_an_error_beforehand(
     class Memory:
         available = 100
 
-    monkeypatch.setattr(image_folders.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
     with pytest.raises(BuildError, match=r"6 images of \(3, 6, 6\) take"):
         load("imagefolder", folder)
 

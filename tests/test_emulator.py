@@ -293,7 +293,7 @@ def test_a_shell_without_a_command_reads_its_input(emulated_device: Device) -> N
 
 
 def test_files_go_home_by_sftp(emulated_device: Device) -> None:
-    with open_ssh(emulated_device) as remote, remote._link.open_sftp_client() as client:  # type: ignore[union-attr]
+    with open_ssh(emulated_device) as remote, remote._link.open_sftp_client() as client:
         with client.open("by-sftp", "w") as file:
             file.write("data")
         assert remote.run(["cat", "~/by-sftp"]).stdout == b"data"
@@ -301,4 +301,4 @@ def test_files_go_home_by_sftp(emulated_device: Device) -> None:
 
 def test_nothing_is_forwarded(emulated_device: Device) -> None:
     with open_ssh(emulated_device) as remote, pytest.raises(paramiko.ChannelException):
-        remote._link.open_channel("direct-tcpip", ("127.0.0.1", emulated_device.port), ("127.0.0.1", 0))
+        remote._link.open_channel("direct-tcpip", ("127.0.0.1", emulated_device.port or 22), ("127.0.0.1", 0))

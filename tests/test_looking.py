@@ -118,7 +118,7 @@ def test_a_log_gets_a_line_for_each_change() -> None:
     stream = io.StringIO()
     with WatchTable(stream) as table:
         for state in ("idle", "idle", "deploying"):
-            table.show({"pi4": Standing(device="pi4", state=state)})  # type: ignore[arg-type]
+            table.show({"pi4": Standing(device="pi4", state=state)})
     assert stream.getvalue().splitlines() == ["pi4  idle", "pi4  deploying"]
 
 

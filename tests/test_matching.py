@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from host.ledger.matching import match_rows
-from host.ledger.rows import Row
 from tests.made_results import make_measurement, make_rows, make_sweep, make_unfit
 
 
-def tasks(rows: tuple[Row, ...] | tuple[tuple[Row, Row], ...]) -> list[object]:
-    return [
-        row["task"] if isinstance(row, dict) else (row[0]["task"], row[1]["task"])  # type: ignore[index]
-        for row in rows
-    ]
+def tasks(rows: Sequence[Any]) -> list[object]:
+    return [row["task"] if isinstance(row, dict) else (row[0]["task"], row[1]["task"]) for row in rows]
 
 
 def test_two_runs_are_paired_by_variant_and_device_in_the_order_of_the_first() -> None:

@@ -49,7 +49,7 @@ def shake_norms(model: nn.Module) -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.bias, 0.1, 0.2)
-            nn.init.uniform_(layer.running_mean, 0.1, 0.2)
+            nn.init.uniform_(layer.get_buffer("running_mean"), 0.1, 0.2)
     return model.eval()
 
 

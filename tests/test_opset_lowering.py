@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -35,7 +37,7 @@ def run(model: onnx.ModelProto) -> np.ndarray[tuple[int, ...], np.dtype[np.float
     return found
 
 
-def mean(**attributes: object) -> onnx.ModelProto:
+def mean(**attributes: Any) -> onnx.ModelProto:
     node = helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=0, **attributes)
     return make(node, axes=np.array([2, 3]))
 

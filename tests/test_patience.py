@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ class Rest(threading.Event):
         return self.is_set()
 
 
-def make_outage(rest: Rest, **patience: float) -> tuple[Outage, Watched]:
+def make_outage(rest: Rest, **patience: Any) -> tuple[Outage, Watched]:
     progress = Watched()
     settled = Patience(**{"jitter": 0.0, **patience})
     outage = Outage("pi4", settled, progress, rest, clock=lambda: rest.now, asleep=lambda: rest.asleep)

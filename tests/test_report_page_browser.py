@@ -78,7 +78,12 @@ def opened(browser: Any, path: Path, **options: Any) -> Iterator[Watched]:
     page = watched.page
     page.on("console", lambda told: watched.complaints.append(told.text))
     page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (watched.complaints.append("dialog"), dialog.dismiss()))
+
+    def dismiss(dialog: Any) -> None:
+        watched.complaints.append("dialog")
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
 
     def route(asked: Any) -> None:
         watched.requests.append(asked.request.url)
@@ -122,6 +127,7 @@ def test_every_plot_is_drawn_and_nothing_is_loaded(browser: Any, plain: Path) ->
             "ecdf": 3,
             "rounds": 3,
             "power": 1,
+            "course": 1,
             "celsius": 3,
             "mhz": 3,
             "minutes-throughput": 1,
@@ -132,6 +138,28 @@ def test_every_plot_is_drawn_and_nothing_is_loaded(browser: Any, plain: Path) ->
             assert page.locator(f"[data-plot='{plot}'] svg").count() == facets, plot
         assert page.locator("[data-plot='accuracy-p50'] path.flagged").count() == 1
         assert "NaN" not in page.locator("main").inner_html()
+
+
+def test_power_over_time_has_a_line_for_each_coloured_row(browser: Any, plain: Path) -> None:
+    with opened(browser, plain) as watched:
+        page = watched.page
+        scroll_through(page)
+        plot = page.locator("[data-plot='course']")
+        coloured = page.locator("#legend li").count()
+        assert plot.locator("polyline.load").count() == coloured == 2
+        assert plot.locator("polyline.idle").count() == 2 * coloured
+        heights = [
+            float(place.split(",")[1])
+            for place in plot.locator("polyline.load").first.get_attribute("points").split()
+        ]
+        assert len(heights) == 40
+        assert len(set(heights)) == 2  # what is drawn wavers as the values do
+        plot.locator(".plot").focus()
+        page.keyboard.press("End")
+        assert "idle 2.5" in page.locator("#said").inner_text()
+        page.get_by_role("checkbox", name="Colour int8 in the plots").first.uncheck()
+        scroll_through(page)
+        assert plot.locator("polyline.load").count() == coloured - 1
 
 
 def test_titles_sort_by_mouse_and_by_keyboard(browser: Any, plain: Path) -> None:

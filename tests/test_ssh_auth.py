@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import asyncssh
 import pytest
@@ -159,6 +159,10 @@ def test_a_locked_key_without_a_terminal_says_what_unlocks_it(device: Device, ho
         is_let_in(device.model_copy(update={"key_file": str(locked)}))
 
 
+Challenge = tuple[str, str, str, Sequence[tuple[str, bool]]]
+"""Name, instructions, language and questions of keyboard-interactive."""
+
+
 class PasswordServer(asyncssh.SSHServer):
     """Lets in whoever knows the password `right`."""
 
@@ -188,10 +192,10 @@ class CodeServer(PasswordServer):
     def kbdint_auth_supported(self) -> bool:
         return True
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> tuple[object, ...]:
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
         return "", "", "", (("Password:", False), ("\x1b[2JCode:", True))
 
-    def validate_kbdint_response(self, username: str, responses: object) -> object:
+    def validate_kbdint_response(self, username: str, responses: object) -> bool | Challenge:
         if responses == ["right", "1"]:
             return "", "", "", (("\x1b[2JCode:", True),)
         return responses == ["2"]
@@ -220,8 +224,12 @@ def password_board(kind: type[PasswordServer] = PasswordServer, name: str = "pi4
         process.exit(0)
 
     async def serve() -> None:
-        options = {"server_host_keys": [key], "server_factory": kind, "process_factory": answer}
-        async with asyncssh.listen("127.0.0.1", 0, config=None, **options) as server:  # type: ignore[arg-type]
+        options: dict[str, Any] = {
+            "server_host_keys": [key],
+            "server_factory": kind,
+            "process_factory": answer,
+        }
+        async with asyncssh.listen("127.0.0.1", 0, config=None, **options) as server:
             ports.append(server.get_port())
             ready.set()
             await stop.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from tests.tiny_plans import make_recipe
 CUDA = {"provider": "CUDAExecutionProvider"}
 
 
-def plan_runtimes(*runtimes: dict[str, object], devices: tuple[str, ...] = ("pi4",)) -> Plan:
+def plan_runtimes(*runtimes: Mapping[str, object], devices: tuple[str, ...] = ("pi4",)) -> Plan:
     variants = [{}, {"quantize": {"scheme": "fp16"}}]
     profile = parse_profile({"name": "p", "model": "tiny", "variants": variants, "runtimes": list(runtimes)})
     return plan_sweep(profile, [make_recipe()], devices, {"tiny": ""})

@@ -221,8 +221,8 @@ def test_a_student_moves_towards_its_teacher_which_stays_as_it_is(images: Images
     def distance(student: nn.Module) -> float:
         x = torch.from_numpy(images.x)
         with torch.no_grad():
-            logs = [functional.log_softmax(model(x), dim=1) for model in (student, teacher)]
-        return float(functional.kl_div(*logs, reduction="batchmean", log_target=True))
+            ours, theirs = (functional.log_softmax(model(x), dim=1) for model in (student, teacher))
+        return float(functional.kl_div(ours, theirs, reduction="batchmean", log_target=True))
 
     student = make_model(width=8)
     fresh = distance(student.eval())
@@ -309,7 +309,7 @@ def test_accuracy_is_the_share_of_images_whose_largest_score_is_their_label() ->
             return functional.one_hot(x[:, 0, 0, 0].round().long(), 10).float()
 
     shown = np.arange(600) % 10
-    pixels = (shown.astype(np.float32) / 9)[:, None, None, None]
+    pixels = (shown / 9).astype(np.float32)[:, None, None, None]
     labels = np.where(np.arange(600) < 150, (shown + 1) % 10, shown)
     images = Images(pixels, labels, Input(shape=(1, 1, 1), std=(1 / 9,)))
     assert measure_accuracy(Echo(), images, ignore) == pytest.approx(0.75)
