@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from host.ledger.statistics import Samples, student_quantile
+from host.ledger.statistics import Samples, log_medians, student_quantile
 from host.specs.record import Record
 
 Values = NDArray[np.float64]
@@ -45,7 +45,7 @@ def compare_latency(
     compared by Student's t. Where the rounds were `interleaved` and so lie beside each other in time, the
     pairs are, so that what slows both does not count; else both samples, with unequal variances (Welch 1947).
     """
-    one, other = _log_medians(first), _log_medians(second)
+    one, other = log_medians(first), log_medians(second)
     if min(len(one), len(other)) < 2:
         return None
     if interleaved and len(one) == len(other):
@@ -64,19 +64,6 @@ def judge(low: float, high: float, negligible: float = NEGLIGIBLE) -> Verdict:
     if high < 1 - negligible:
         return "faster"
     return "same" if low >= 1 - SAME_WITHIN and high <= 1 + SAME_WITHIN else "cannot tell"
-
-
-def _log_medians(rounds: Sequence[Samples]) -> Values:
-    return np.log([_find_median(samples) for samples in rounds if len(samples)])
-
-
-def _find_median(samples: Samples) -> float:
-    """As numpy's median, which spends ten times as long on what short rounds do not need."""
-    half = len(samples) // 2
-    if len(samples) % 2:
-        return float(np.partition(samples, half)[half])
-    ordered = np.partition(samples, (half - 1, half))
-    return float(ordered[half - 1] + ordered[half]) / 2
 
 
 def _pair(changes: Values) -> tuple[float, float]:
