@@ -35,10 +35,10 @@ def describe_conditions(place: Place) -> Fields:
     settled = settle_if_free(place)
     root = place.root
     memory = parse_meminfo(read_text(root, "proc/meminfo") or "")
-    throttling = read_throttling(root)
+    throttling, bits = read_throttling(root), ask_throttled()
     found: Fields = {
         "time": time.time(),
-        "throttle_bits": ask_throttled() if throttling.bits is None else throttling.bits,
+        "throttle_bits": throttling.bits if bits is None else bits,
         "throttle_events": throttling.events,
         "voltage_alarm": read_voltage_alarm(root),
         "overcurrent_events": read_overcurrent_events(root),

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from device_agent.protocol import MAX_COURSE_POINTS
 from device_agent.sensors.meter_lines import pair_neighbours
 from device_agent.validity import median
 
@@ -30,6 +31,7 @@ NO_POWER = {
     "sampler": None,
     "rate_hz": None,
     "note": None,
+    "course": [],
 }  # type: Fields
 
 
@@ -117,10 +119,27 @@ def find_idle(curve: Curve, window: Window) -> Optional[List[float]]:
     """The mean power of each piece of an idle window; None where the window has none of its own."""
     if find_watts(curve, window) is None:
         return None
-    edges = [window.start + (window.end - window.start) * at / PIECES for at in range(PIECES + 1)]
-    pieces = [Window(*edge) for edge in pair_neighbours(edges)]
-    powers = [(find_joules(curve, piece), piece.end - piece.start) for piece in pieces]
-    return [joules / seconds for joules, seconds in powers if joules is not None]
+    return [watts for _, watts in _slice_power(curve, window, PIECES)]
+
+
+def thin_power(curve: Curve, window: Window) -> List[Tuple[float, float]]:
+    """The mean power in equal slices of a window, each at its middle in seconds since the window began.
+
+    There are as many slices as samples, up to a limit; together they have the energy of the window. None at
+    all where its power is not known.
+    """
+    if find_watts(curve, window) is None:
+        return []
+    return _slice_power(curve, window, min(count_samples(curve, window), MAX_COURSE_POINTS))
+
+
+def _slice_power(curve: Curve, window: Window, count: int) -> List[Tuple[float, float]]:
+    """(seconds since the window began, W) of each slice whose energy is known."""
+    step = (window.end - window.start) / count
+    edges = [window.start + step * at for at in range(count)] + [window.end]
+    slices = [Window(*edge) for edge in pair_neighbours(edges)]
+    found = [((at + 0.5) * step, one, find_joules(curve, one)) for at, one in enumerate(slices)]
+    return [(at, joules / (one.end - one.start)) for at, one, joules in found if joules is not None]
 
 
 def find_step(curve: Curve) -> float:

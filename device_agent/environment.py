@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 from device_agent import protocol
 from device_agent.sensors.cpufreq import read_frequencies, read_governor, read_measured_frequencies
 from device_agent.sensors.load import read_load, read_memory
+from device_agent.sensors.supply import read_overcurrent_events
 from device_agent.sensors.thermal import read_temperature, read_throttling
 
 
@@ -21,6 +22,7 @@ def read_environment(root: str = "/") -> Dict[str, Any]:
     """The state of the board now. A value that the board does not tell is None."""
     cores = usable_cores()
     throttling = read_throttling(root)
+    counts = [one for one in (throttling.events, read_overcurrent_events(root)) if one is not None]
     return {
         "time": time.time(),
         "governor": read_governor(root, cores),
@@ -28,7 +30,7 @@ def read_environment(root: str = "/") -> Dict[str, Any]:
         "measured_mhz": read_measured_frequencies(root, cores),
         "temperature_c": read_temperature(root),
         "throttled": throttling.is_throttled_now,
-        "throttle_count": throttling.events,
+        "throttle_count": sum(counts) if counts else None,
         "throttle_bits": throttling.bits,
         "load_1m": read_load(root),
         "mem_available_mb": read_memory(root).available,

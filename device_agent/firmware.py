@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, Optional
 
+from device_agent.environment import read_environment
 from device_agent.sensors.thermal import NOW_BITS
 from device_agent.sensors.vcgencmd import parse
 from device_agent.sensors.vcgencmd_pmic import parse_channels
@@ -41,9 +42,27 @@ def _ask(question: str) -> str:
     return asked.stdout.decode("ascii", "replace")
 
 
+def read_state(root: str) -> Dict[str, Any]:
+    """The state of the board now, with the firmware's own answer where it gives one."""
+    state, bits = read_environment(root), ask_throttled()
+    if bits is not None:
+        set_throttled(state, bits)
+    return state
+
+
 def add_throttled(environment: Dict[str, Any], before: Optional[int], after: Optional[int]) -> None:
-    """Complete the state around a round with the bits that sysfs did not tell."""
-    for state, bits in ((environment["before"], before), (environment["after"], after)):
-        if state["throttle_bits"] is None and bits is not None:
-            state["throttle_bits"] = bits
-            state["throttled"] = bool(bits & NOW_BITS)
+    """Put vcgencmd's answers before and after a round into the state around it; sysfs counts where none came.
+
+    vcgencmd asks the firmware. sysfs prints what a driver was told last (Raspberry Pi OS): raspberrypi-hwmon
+    asks every 2 s, and clears what has been since boot; without it sysfs says for ever what it said at boot.
+    So the two are never compared: where vcgencmd told one end alone, nothing is known of the other.
+    """
+    if before is not None or after is not None:
+        set_throttled(environment["before"], before)
+        set_throttled(environment["after"], after)
+
+
+def set_throttled(state: Dict[str, Any], bits: Optional[int]) -> None:
+    """Put vcgencmd's answer into one state."""
+    state["throttle_bits"] = bits
+    state["throttled"] = None if bits is None else bool(bits & NOW_BITS)

@@ -132,10 +132,11 @@ def run_here(folder: WorkFolder, run: str, ready: Optional[int]) -> int:
         fix = claim(place, run)
         measuring = Run(folder, job, journal, pokes, wakeup, fix)
         measuring.say_started()
-    except (AgentFault, OSError) as error:
+    except BaseException as error:
         if fix is not None:
             release(place)
-        _answer(ready, _describe(error))
+        if isinstance(error, (AgentFault, OSError)):
+            _answer(ready, _describe(error))
         raise
     _answer(ready, {"state": "started", "pid": os.getpid()})
     measuring.measure(lambda: release(place))

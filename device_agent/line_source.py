@@ -147,7 +147,7 @@ def start_command(command: List[str]) -> Link:
     It prints to a terminal of its own where there may be one: most programs hold back what they print to a
     pipe until there are 4 KiB of it. It ends with this process.
     """
-    from device_agent.supervision import start_pdeathsig
+    from device_agent.parent_death import start_pdeathsig
 
     output, end = _open_terminal()
     errors, errors_end = os.pipe()

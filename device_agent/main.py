@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Answer = Dict[str, Any]
 Command = Callable[[WorkFolder, Any], int]
+Add = Callable[[str, Command, str], "argparse.ArgumentParser"]
 
 _PARSE = "parse"  # the one command that needs no work folder, so no --work stands before it
 
@@ -63,16 +64,35 @@ def build_parser(needs_work: bool = True) -> "argparse.ArgumentParser":
         added.set_defaults(command=command)
         return added
 
+    for add_some in (_add_facts, _add_store, _add_runs, _add_care):
+        add_some(add)
+    added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
+    added.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    return parser
+
+
+def _add_facts(add: Add) -> None:
+    """What a board is, and what runs on it."""
     add("probe", _probe, "facts about the board").add_argument("--layer", metavar="SHA256")
     added = add("runtime", _runtime, "facts about a runtime, if it can be imported")
     added.add_argument("name")
     added.add_argument("--layer", metavar="SHA256")
+    add("status", _status, "who measures now")
+    add("look", _look, "who measures now, and how far it is")
+
+
+def _add_store(add: Add) -> None:
+    """The files that runs need."""
     add("inventory", _inventory, "which blobs and layers are here, asked on standard input")
     added = add("receive", _receive, "take blobs from standard input")
     added.add_argument("--sender", metavar="NAME", help="whose earlier transfers are over")
     add("unpack", _unpack, "turn a layer's archive into its folder").add_argument("sha256")
     add("expand", _expand, "restore the model that a blob packs").add_argument("sha256")
     add("clean", _clean, "remove what was used longest ago, asked on standard input")
+
+
+def _add_runs(add: Add) -> None:
+    """Measuring: a run from its job to its end, and a profile."""
     add("put-job", _put_job, "take a run's job from standard input").add_argument("run")
     added = add("start", _start, "measure, detached from this session")
     added.add_argument("run")
@@ -88,14 +108,13 @@ def build_parser(needs_work: bool = True) -> "argparse.ArgumentParser":
     add("profile", _profile, "time by operator of one model, asked on standard input")
     added = add("profile-here", _profile_here, "what `profile` does in a process of its own")
     added.add_argument("answer", metavar="FILE")
-    add("status", _status, "who measures now")
+
+
+def _add_care(add: Add) -> None:
+    """What makes measurements bad, and changing a board for them."""
     add("conditions", _conditions, "what would make measurements bad at this moment")
     add("fix", _fix, "change the board for measurements, until the next run ends").add_argument("holder")
     add("restore", _restore, "undo what `fix` has changed").add_argument("holder")
-    add("look", _look, "who measures now, and how far it is")
-    added = add(_PARSE, _parse, "read what a board's own tools printed, from standard input")
-    added.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    return parser
 
 
 def _print(answer: Answer) -> None:

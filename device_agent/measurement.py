@@ -54,7 +54,7 @@ class Measurement:
         runtime = load_runtime(task["runtime"])
         self._version = runtime.version
         self._check_blobs()
-        feeds = self._load_feeds()
+        feeds = guard(protocol.FAILED_OPEN, lambda: load_feeds(self._folder.blob(task["feeds"])))
         path = self._folder.blob(task["model"])
         baseline, left_mb = memory.read_resident(), memory.read_available()
         started = timing.clock_ns()
@@ -67,7 +67,7 @@ class Measurement:
             feed=feeds[0],
             cache=self._folder.engines,
         )
-        self._session = _guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
+        self._session = guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
         opened = timing.clock_ns()
         loaded = memory.read_resident()
         self._left_mb = [left_mb, memory.read_available()]
@@ -111,38 +111,23 @@ class Measurement:
     def _path(self, key: str) -> Optional[str]:
         return self._folder.blob(self._task[key]) if self._task.get(key) else None
 
-    def _load_feeds(self) -> List[Any]:
-        """The feeds of the timed loop, each a complete set of inputs."""
-        import numpy
-
-        try:
-            with numpy.load(self._folder.blob(self._task["feeds"])) as loaded:
-                arrays = {name: numpy.ascontiguousarray(loaded[name]) for name in loaded.files}
-        except (OSError, ValueError) as error:
-            raise TaskFailed(protocol.FAILED_OPEN, "the feeds cannot be read: {}".format(error)) from error
-        count = min((len(one) for one in arrays.values()), default=0)
-        if count == 0:
-            raise TaskFailed(protocol.FAILED_OPEN, "the feeds are empty")
-        # With the ellipsis, because a scalar's feed must stay an array: onnxruntime takes no numpy.float32.
-        return [{name: one[index, ...] for name, one in arrays.items()} for index in range(count)]
-
     def _time_first(self) -> float:
         """The first inference in ms."""
         if self._loops is not None:
-            return _guard(protocol.FAILED_INFER, self._loops.time_first)  # type: ignore[no-any-return]
+            return guard(protocol.FAILED_INFER, self._loops.time_first)  # type: ignore[no-any-return]
         started = timing.clock_ns()
         self._infer(0)
         return (timing.clock_ns() - started) / 1e6
 
     def _infer(self, index: int) -> None:
         feed = self._feeds[index % len(self._feeds)]
-        _guard(protocol.FAILED_INFER, lambda: self._session.infer(feed))
+        guard(protocol.FAILED_INFER, lambda: self._session.infer(feed))
 
     def measure_memory(self) -> Fields:
         """The peak over some inferences, None where the kernel does not reset it; the shared-out size; and by
         how much the board's available memory fell since the model was opened."""
         if self._loops is not None:
-            return _guard(protocol.FAILED_INFER, self._loops.measure_memory)  # type: ignore[no-any-return]
+            return guard(protocol.FAILED_INFER, self._loops.measure_memory)  # type: ignore[no-any-return]
         is_reset = memory.reset_peak()
         for index in range(MEMORY_INFERENCES):
             self._infer(index)
@@ -155,11 +140,11 @@ class Measurement:
 
     def measure_round(self) -> Fields:
         """Warm up, then one timed round with the state of the board around it."""
-        return _guard(protocol.FAILED_INFER, self._rounds.measure)  # type: ignore[no-any-return]
+        return guard(protocol.FAILED_INFER, self._rounds.measure)  # type: ignore[no-any-return]
 
     def sustain(self, send: Callable[[Fields], None]) -> Fields:
         """Warm up, then one long loop; each piece of it is sent as a round when it is complete."""
-        _guard(protocol.FAILED_INFER, lambda: self._rounds.sustain(send))
+        guard(protocol.FAILED_INFER, lambda: self._rounds.sustain(send))
         return {}
 
     def keep_busy(self, seconds: float) -> Fields:
@@ -184,7 +169,7 @@ class Measurement:
         reference = self._path("reference")
         # At the batch that was timed: a larger one may want more memory than was measured, or than there is.
         name, infer, batch = self._session.inputs[0].name, self._session.infer, task["batch"]
-        quality = _guard(
+        quality = guard(
             protocol.FAILED_INFER, lambda: evaluate(infer, name, evaluation, reference, batch, say_alive)
         )
         described = self._session.describe()
@@ -208,7 +193,7 @@ class Measurement:
             return None
         feeds = self._feeds
         taken = [
-            _guard(protocol.FAILED_INFER, functools.partial(time_compute, feeds[index % len(feeds)]))
+            guard(protocol.FAILED_INFER, functools.partial(time_compute, feeds[index % len(feeds)]))
             for index in range(COMPUTE_INFERENCES)
         ]
         return median(taken)
@@ -226,17 +211,35 @@ def load_runtime(name: str) -> Runtime:
     """The runtime of that name, imported."""
     if name not in catalogue.NAMES:
         raise TaskFailed(protocol.FAILED_MISSING, "this agent knows no runtime {!r}".format(name))
-    return _guard(protocol.FAILED_OPEN, lambda: catalogue.load_runtime(name))  # type: ignore[no-any-return]
+    return guard(protocol.FAILED_OPEN, lambda: catalogue.load_runtime(name))  # type: ignore[no-any-return]
 
 
-def _guard(kind: str, work: Callable[[], Any]) -> Any:
+def load_feeds(path: str) -> List[Any]:
+    """The feeds of the timed loop, each a complete set of inputs, from an .npz. Raises TaskFailed."""
+    import numpy
+
+    try:
+        with numpy.load(path) as loaded:
+            arrays = {name: numpy.ascontiguousarray(loaded[name]) for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise TaskFailed(protocol.FAILED_OPEN, "the feeds cannot be read: {}".format(error)) from error
+    count = min((len(one) for one in arrays.values()), default=0)
+    if count == 0:
+        raise TaskFailed(protocol.FAILED_OPEN, "the feeds are empty")
+    # With the ellipsis, because a scalar's feed must stay an array: onnxruntime takes no numpy.float32.
+    return [{name: one[index, ...] for name, one in arrays.items()} for index in range(count)]
+
+
+def guard(kind: str, work: Callable[[], Any]) -> Any:
     """The result of foreign code; whatever it raises becomes this measurement's failure."""
     try:
         return work()
-    except (MemoryError, TaskFailed):
+    except TaskFailed:
         raise
     except RuntimeMissing as missing:
         raise TaskFailed(protocol.FAILED_MISSING, str(missing)) from missing
+    except MemoryError as error:
+        raise TaskFailed(protocol.FAILED_MEMORY, "out of memory: {}".format(error)) from error
     except Exception as error:
         message = "{}: {}".format(type(error).__name__, error)
         is_memory = any(sign in message for sign in _OUT_OF_MEMORY)

@@ -1,5 +1,6 @@
 """External meters of a board: a command, a serial device or a page of the network that tells watts."""
 
+import re
 from typing import Any, Callable, Dict, Optional
 
 from device_agent.line_source import LineSource, SourceFailed, open_serial, start_command
@@ -24,10 +25,21 @@ Meter = Dict[str, Any]
 
 
 def name_meter(meter: Meter) -> str:
-    """The label of results: which of the meters that a board may have."""
+    """The label of results: which of the meters that a board may have. Of a page's URL the query is left out,
+    which may hold a secret."""
     kind = _find_kind(meter)
-    what = meter[kind][0].rpartition("/")[2] if kind == "command" else meter[kind]
-    return "meter {}".format(what)
+    if kind == "command":
+        return "meter {}".format(meter[kind][0].rpartition("/")[2])
+    if kind == "url":
+        return " ".join(["meter", _strip_url(meter[kind])] + [key for key in [meter.get("key")] if key])
+    return "meter {}".format(meter[kind])
+
+
+def _strip_url(url: str) -> str:
+    """Scheme, host and path."""
+    scheme, mark, rest = url.partition("//")
+    host, slash, path = re.split("[?#]", rest)[0].partition("/")
+    return scheme + mark + host.rpartition("@")[2] + slash + path
 
 
 def _find_kind(meter: Meter) -> str:
@@ -81,9 +93,10 @@ def open_lines(meter: Meter) -> LineSource:
 
 
 def _tell_status(error: Any) -> Optional[str]:
-    """The status of a page that answers with an error (HTTP 404 Not Found)."""
+    """The status of a page that answers with an error (HTTP 404 Not Found); without the URL that urllib adds
+    where it does not follow a redirection."""
     code = getattr(error, "code", None)
-    return None if code is None else "HTTP {} {}".format(code, error.reason)
+    return None if code is None else "HTTP {} {}".format(code, str(error.reason).partition(" - ")[0])
 
 
 def make_asker(meter: Meter) -> Callable[[], float]:
@@ -92,13 +105,13 @@ def make_asker(meter: Meter) -> Callable[[], float]:
     No proxy is asked: a meter stands in the same network.
     """
     import urllib.request
-    from http.client import HTTPException
+    from http.client import HTTPException, InvalidURL
     from urllib.error import URLError
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url, key = meter["url"], meter.get("key")
     if not url.startswith(("http://", "https://")):
-        raise SourceFailed("{}: expected http:// or https://".format(url))
+        raise SourceFailed("expected http:// or https://")
 
     def ask_w() -> float:
         try:
@@ -107,7 +120,9 @@ def make_asker(meter: Meter) -> Callable[[], float]:
         except URLError as error:  # its reason is an error of the system, or words of the page's server
             reason = getattr(error.reason, "strerror", None) or error.reason
             raise SourceFailed(_tell_status(error) or str(reason)) from error
-        except (OSError, HTTPException, ValueError) as error:
+        except (InvalidURL, ValueError) as error:  # their messages hold the URL
+            raise SourceFailed("no page can have its URL") from error
+        except (OSError, HTTPException) as error:
             raise SourceFailed(str(error) or type(error).__name__) from error
         watts = parse_meter_answer(text, key)
         if watts is None:

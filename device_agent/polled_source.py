@@ -1,12 +1,12 @@
 """Values that are asked for, as often as the source renews them and as asking may cost."""
 
 import random
-import resource
 import time
 from typing import Callable, List, Optional
 
 from device_agent.line_source import SourceFailed
 from device_agent.sensors.meter_lines import Arrival
+from device_agent.sensors.process_cpu import cpu_s
 
 MOST_DUTY, MOST_SHARED_DUTY = 0.02, 0.005
 """Of one core's time that asking may take: of a core of its own, and of one on which a model computes, where
@@ -20,12 +20,6 @@ JITTER = 0.5
 _MOST_OF_FAILURE = 160
 _TRIALS = 5
 _TRYING_S = 0.5
-
-
-def cpu_s() -> float:
-    """CPU seconds of this process and of those that it has waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def choose_period(best_s: float, cost_s: float, wait_s: float, has_own_core: bool) -> float:

@@ -6,7 +6,6 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 from device_agent.affinity import choose_core, keep_off
-from device_agent.board_root import find_root
 from device_agent.energy import (
     LEAST_SAMPLES,
     NO_POWER,
@@ -20,16 +19,17 @@ from device_agent.energy import (
     follow_counter,
     integrate_power,
     summarize_power,
+    thin_power,
 )
 from device_agent.environment import usable_cores
-from device_agent.polled_source import cpu_s
+from device_agent.others import watch_others
 from device_agent.power import Source
+from device_agent.protocol import PHASE_IDLE, PHASE_LOAD
 from device_agent.sampling import Record, Sampler, SamplerFailed
-from device_agent.sensors.load import read_busy_ticks
 from device_agent.sensors.meter_lines import place_samples
-from device_agent.sensors.process_cpu import read_group_ticks, read_ticks
+from device_agent.sensors.process_cpu import cpu_s, read_group_ticks, read_ticks
 from device_agent.supervision import Wakeup, WorkerProcess
-from device_agent.validity import is_busy, median, share_of_others
+from device_agent.validity import is_busy, median
 
 # The sampler's own effect: short pieces of load without it (A) and with it (B), so that what drifts weighs on
 # both alike. What else goes on differs from piece to piece: many short ones tell more than few long ones.
@@ -119,15 +119,9 @@ def _pass_windows(asked: Pass, sampler_pid: int) -> Timeline:
 def _watch_others(pids: Tuple[int, int], work: Callable[[], T]) -> Tuple[T, Optional[float]]:
     """What `work` gives, and what share of the usable cores was taken meanwhile by others than the worker,
     the sampler with what it reads, and this process."""
-    cores, root = usable_cores(), find_root()
-    tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-    theirs = _read_ticks(pids)
-    own, ticks, started = cpu_s(), read_busy_ticks(root, cores), time.monotonic()
+    share = watch_others(lambda: cpu_s() + _read_ticks(pids) / os.sysconf("SC_CLK_TCK"))
     found = work()
-    core_s = (time.monotonic() - started) * len(cores)
-    ticks_after, own = read_busy_ticks(root, cores), cpu_s() - own
-    own += (_read_ticks(pids) - theirs) * tick_s
-    return found, share_of_others(ticks, ticks_after, tick_s, own, core_s)
+    return found, share()
 
 
 def _read_ticks(pids: Tuple[int, int]) -> int:
@@ -189,7 +183,25 @@ def evaluate_record(source: Source, timeline: Timeline, record: Record) -> Field
     figures = summarize_power(load_w, timeline.load, idle[0], idle[1], step_w)
     figures["rate_hz"] = count_samples(curve, window) / (window.end - window.start)
     figures["note"] = _explain_gap(curve, window, record) if load_w is None else None
+    figures["course"] = [] if load_w is None else describe_course(curve, timeline)
     return figures
+
+
+def describe_course(curve: Curve, timeline: Timeline) -> List[Fields]:
+    """Power over time in each window whose power is known: when it began, in seconds since the first one did,
+    and its points as [seconds since then, W]."""
+    windows = (
+        (PHASE_IDLE, timeline.before),
+        (PHASE_LOAD, timeline.load.window),
+        (PHASE_IDLE, timeline.after),
+    )
+    found = []
+    for phase, window in windows:
+        points = [[round(at, 4), round(watts, 5)] for at, watts in thin_power(curve, window)]
+        if points:
+            start_s = round(window.start - timeline.before.start, 4)
+            found.append({"phase": phase, "start_s": start_s, "points": points})
+    return found
 
 
 def withhold_energy(figures: Fields, timeline: Timeline, is_paced: bool) -> Fields:

@@ -1,21 +1,16 @@
 """One piece of a profile by operator, in the process that does nothing else: timed, traced, summarized."""
 
 import json
-import os
-import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from device_agent import protocol, timing
 from device_agent.board_root import find_root
-from device_agent.environment import usable_cores
-from device_agent.faults import shorten_text
-from device_agent.measurement import TaskFailed, load_runtime
+from device_agent.measurement import TaskFailed, guard, load_feeds, load_runtime
+from device_agent.others import watch_others
 from device_agent.runtimes import onnxruntime_profile
-from device_agent.runtimes.session import Opening, RuntimeMissing
+from device_agent.runtimes.session import Opening
 from device_agent.runtimes.tracing import NodeTimes, Trace, Tracing
-from device_agent.sensors.load import read_busy_ticks
 from device_agent.sensors.tree import read_text
-from device_agent.validity import share_of_others
 from device_agent.work_folder import WorkFolder
 
 Fields = Dict[str, Any]
@@ -44,7 +39,7 @@ def measure_piece(folder: WorkFolder, question: Fields, scratch: str) -> Fields:
         known = ", ".join(sorted(TRACERS))
         raise TaskFailed(protocol.FAILED_MISSING, message.format(question["runtime"], known))
     runtime = load_runtime(question["runtime"])
-    feeds = _guard(protocol.FAILED_OPEN, lambda: load_feeds(folder.blob(question["feeds"])))
+    feeds = guard(protocol.FAILED_OPEN, lambda: load_feeds(folder.blob(question["feeds"])))
     asked = Opening(
         model=folder.blob(question["model"]),
         sha256=question["model"],
@@ -54,17 +49,17 @@ def measure_piece(folder: WorkFolder, question: Fields, scratch: str) -> Fields:
         feed=feeds[0],
         cache=folder.engines,
     )
-    share_others = _watch_others()
-    session = _guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
-    untraced = _guard(protocol.FAILED_INFER, lambda: _time(session.infer, feeds, question, MOST_SAMPLES))
-    described = _guard(protocol.FAILED_INFER, session.describe)
+    share_others = watch_others()
+    session = guard(protocol.FAILED_OPEN, lambda: runtime.open(asked))
+    untraced = guard(protocol.FAILED_INFER, lambda: _time(session.infer, feeds, question, MOST_SAMPLES))
+    described = guard(protocol.FAILED_INFER, session.describe)
     session.close()
-    tracing = _guard(protocol.FAILED_OPEN, lambda: tracer(asked, scratch))
+    tracing = guard(protocol.FAILED_OPEN, lambda: tracer(asked, scratch))
     most = max(1, MOST_EVENTS // question["file_nodes"])
-    traced = _guard(protocol.FAILED_INFER, lambda: _time(tracing.infer, feeds, question, most))
-    trace = _guard(protocol.FAILED_INFER, lambda: tracing.finish(traced.warm_up))
+    traced = guard(protocol.FAILED_INFER, lambda: _time(tracing.infer, feeds, question, most))
+    trace = guard(protocol.FAILED_INFER, lambda: tracing.finish(traced.warm_up))
     blank = asked._replace(model=folder.blob(question["blank"]), sha256=question["blank"])
-    floor_us = _guard(protocol.FAILED_INFER, lambda: measure_floor(tracer, blank, scratch))
+    floor_us = guard(protocol.FAILED_INFER, lambda: measure_floor(tracer, blank, scratch))
     return {
         "runtime_version": runtime.version,
         "provider": described.provider,
@@ -78,20 +73,6 @@ def measure_piece(folder: WorkFolder, question: Fields, scratch: str) -> Fields:
         "floor_us": floor_us,
         **summarize_trace(trace),
     }
-
-
-def _watch_others() -> Callable[[], Optional[float]]:
-    """What tells afterwards which share of the usable cores others took; None where /proc does not say."""
-    root, cores = find_root(), usable_cores()
-    ticks, began, own = read_busy_ticks(root, cores), time.monotonic(), time.process_time()
-
-    def share() -> Optional[float]:
-        core_s = (time.monotonic() - began) * len(cores)
-        tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-        spent = time.process_time() - own
-        return share_of_others(ticks, read_busy_ticks(root, cores), tick_s, spent, core_s)
-
-    return share
 
 
 def measure_floor(tracer: Callable[[Opening, str], Tracing], asked: Opening, scratch: str) -> float:
@@ -131,32 +112,6 @@ def _time(infer: Callable[[Any], Any], feeds: Feeds, question: Fields, most: int
         infer(feed)
         samples.append(timing.clock_ns() - started)
     return _Timed(warm_up, samples)
-
-
-def _guard(kind: str, work: Callable[[], Any]) -> Any:
-    """The result of foreign code; whatever it raises becomes the failure of this piece."""
-    try:
-        return work()
-    except RuntimeMissing as missing:
-        raise TaskFailed(protocol.FAILED_MISSING, str(missing)) from missing
-    except MemoryError as error:
-        raise TaskFailed(protocol.FAILED_MEMORY, "out of memory: {}".format(error)) from error
-    except Exception as error:
-        message = "{}: {}".format(type(error).__name__, error)
-        raise TaskFailed(kind, shorten_text(message)) from error
-
-
-def load_feeds(path: str) -> Feeds:
-    """The feeds of an .npz, each a complete set of inputs."""
-    import numpy
-
-    with numpy.load(path) as loaded:
-        arrays = {name: numpy.ascontiguousarray(loaded[name]) for name in loaded.files}
-    count = min((len(one) for one in arrays.values()), default=0)
-    if count == 0:
-        raise ValueError("the feeds are empty")
-    # With the ellipsis, because a scalar's feed must stay an array.
-    return [{name: one[index, ...] for name, one in arrays.items()} for index in range(count)]
 
 
 def summarize_trace(trace: Trace) -> Fields:

@@ -18,9 +18,10 @@ from device_agent.board_root import find_root
 from device_agent.faults import AgentFault
 from device_agent.lock import acquire_lock
 from device_agent.measurement import TaskFailed
+from device_agent.parent_death import start_pdeathsig
 from device_agent.profile_piece import fit_answer, measure_piece
 from device_agent.sensors.load import read_oom_kills
-from device_agent.supervision import explain_death, read_tail, start_pdeathsig
+from device_agent.supervision import explain_death, read_tail
 from device_agent.tuning.fixing import settle
 from device_agent.tuning.step import Place
 from device_agent.work_folder import WorkFolder, check_sha256, make_folder

@@ -111,6 +111,11 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ROUND_SAMPLES = 400000
 MAX_TEXT = 4000  # characters of one error message or log tail
+MAX_COURSE_POINTS = 200  # of the course of power in one window
+
+# What a board did in a window in which its power was read: `phase` of `power.course`.
+PHASE_IDLE = "idle"
+PHASE_LOAD = "load"
 
 # A packed model: see docs/packing.md. Integers are little-endian.
 PACKED_MAGIC = b"BBPK"

@@ -1,17 +1,15 @@
 """The rounds of one opened model: warm-up, the loop of the scenario, the state of the board around it."""
 
-import os
-import resource
 import time
 from array import array
 from typing import Any, Callable, Dict, Optional, Sequence
 
 from device_agent import protocol, scenarios, timing
 from device_agent.board_root import find_root
-from device_agent.environment import read_environment, usable_cores
+from device_agent.environment import read_environment
 from device_agent.journal import pack_samples
-from device_agent.sensors.load import read_busy_ticks
-from device_agent.validity import median, share_of_others
+from device_agent.others import watch_others
+from device_agent.validity import median
 
 Fields = Dict[str, Any]
 
@@ -114,21 +112,13 @@ class Rounds:
 
 def watch_window(work: Callable[[], Fields]) -> Fields:
     """What `work` found, with when it was and the state of the board around it."""
-    cores, root = usable_cores(), find_root()
-    before, ticks = read_environment(root), read_busy_ticks(root, cores)
-    own, started = _cpu_s(), time.monotonic()
+    root = find_root()
+    before = read_environment(root)
+    share_others, started = watch_others(), time.monotonic()
     found = work()
     ended = time.monotonic()
-    after, ticks_after = read_environment(root), read_busy_ticks(root, cores)
-    own, core_s = _cpu_s() - own, (time.monotonic() - started) * len(cores)
-    tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-    after["cpu_busy"] = share_of_others(ticks, ticks_after, tick_s, own, core_s)
+    after = read_environment(root)
+    after["cpu_busy"] = share_others()
     before["cpu_busy"] = None
     found.update(window=[started, ended], environment={"before": before, "after": after})
     return found
-
-
-def _cpu_s() -> float:
-    """CPU seconds so far of all threads of this process, and of the programs that it waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)

@@ -14,9 +14,8 @@ from device_agent.board_root import find_root
 from device_agent.clocks import read_boot
 from device_agent.cooling import Cooling
 from device_agent.energy import NO_POWER
-from device_agent.environment import read_environment
 from device_agent.faults import describe_os_error, shorten_text
-from device_agent.firmware import add_throttled, ask_throttled
+from device_agent.firmware import add_throttled, ask_throttled, read_state
 from device_agent.journal import Journal, read_known
 from device_agent.loop_only import NO_POWER_NOTE
 from device_agent.measurement import MEMORY_INFERENCES, TaskFailed
@@ -70,11 +69,10 @@ class Run:
         self._largest_mb = 0.0
         root = find_root()
         self._fix = fix
-        self._idle = read_environment(root)
         self._watch = Watch(root)
         cap_s = self._rules.get("cooldown_cap_s", 0.0)
         self._cooling = Cooling(folder.board, root, cap_s, lambda: read_temperature(root))
-        self._source = power.find_source(root, job.get("meter"), wakeup.descriptor)
+        self._source: Optional[power.Source] = None
 
     def say_started(self) -> None:
         self._say(
@@ -84,7 +82,7 @@ class Run:
             agent=protocol.AGENT_VERSION,
             python=platform.python_version(),
             boot=read_boot(),
-            environment=dict(self._idle, fix=self._fix),
+            environment=dict(read_state(find_root()), fix=self._fix),
         )
 
     def measure(self, put_back: Callable[[], None] = lambda: None) -> None:
@@ -95,6 +93,8 @@ class Run:
         reason = "completed"
         error: Optional[Fields] = None
         try:
+            meter = self._job.get("meter")
+            self._source = power.find_source(find_root(), meter, self._wakeup.descriptor)
             waiting = [task for task in self._job["tasks"] if task["task"] not in self._statuses]
             block = 0
             while waiting:
@@ -108,9 +108,11 @@ class Run:
             fault = describe_os_error(refused)
             reason, error = "failed", {"kind": fault.kind, "message": fault.message}
         finally:
-            for opened in self._opened:
-                opened.worker.end()
-            put_back()
+            try:
+                for opened in self._opened:
+                    opened.worker.end()
+            finally:
+                put_back()
         self._say_ended(reason, error)
 
     def _say(self, event: str, **fields: Any) -> None:
@@ -162,7 +164,7 @@ class Run:
     def _open(self, task: Fields, block: int) -> None:
         name = task["task"]
         self._say(protocol.EVENT_PROGRESS, task=name, phase="opening", round=None)
-        start = read_environment(find_root())
+        start = read_state(find_root())
         log = "worker-{}.log".format(name)
         worker = start_worker(self._folder.root, log, self._wakeup, self._watch)
         try:

@@ -51,7 +51,7 @@ class Sampler:
     """
 
     def __init__(self, spec: Fields, core: Optional[int] = None, waker: Optional[int] = None) -> None:
-        from device_agent.supervision import start_pdeathsig
+        from device_agent.parent_death import start_pdeathsig
 
         self._waker = waker
         # Isolated and without site-packages: it starts faster, and nothing of the board's Python disturbs it.

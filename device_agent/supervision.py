@@ -15,6 +15,7 @@ from device_agent import protocol
 from device_agent.logs import bound_log, open_log
 from device_agent.measurement import TaskFailed
 from device_agent.memory import parse_status
+from device_agent.parent_death import start_pdeathsig
 from device_agent.sensors.load import read_oom_kills
 from device_agent.sensors.tree import read_text
 from device_agent.watching import Starving, Watch
@@ -24,7 +25,6 @@ _CHUNK = 1 << 16
 _EXIT_S = 5.0
 _QUOTED_BYTES = 80
 _STUCK = "it could not be killed and may still hold memory and devices: it waits inside the kernel"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Stopped(Exception):
@@ -46,19 +46,6 @@ class Wakeup:
         """Rest. Raises Stopped when a signal asked for it."""
         if select.select([self.descriptor], [], [], seconds)[0]:
             raise Stopped
-
-
-def start_pdeathsig() -> Optional[Callable[[], None]]:
-    """What a child calls so that it dies with the run; None where ctypes is missing.
-
-    Without it a worker still ends when its command pipe does, after what it is doing.
-    """
-    try:
-        import ctypes
-    except ImportError:
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class WorkerProcess:
@@ -83,7 +70,7 @@ class WorkerProcess:
                 stdout=output,
                 stderr=output,
                 pass_fds=(writer,),
-                preexec_fn=start_pdeathsig(),
+                preexec_fn=start_pdeathsig(),  # else it ends with its command pipe, after what it is doing
             )
         os.close(writer)
 

@@ -22,11 +22,15 @@ def median(values: Sequence[float]) -> float:
 
 def is_throttled(before: Environment, after: Environment, during: Optional[Environment] = None) -> bool:
     """Throttling was counted in between, was on at either end or when somebody looked in between, or happened
-    for the first time since boot."""
+    for the first time since boot.
+
+    What was seen in between comes from sysfs. What that says of the time since boot is no news to vcgencmd,
+    whose answers the ends may hold (see firmware.add_throttled): only what was on then counts.
+    """
     if _rose(before.get("throttle_count"), after.get("throttle_count")):
         return True
     first = before.get("throttle_bits")
-    later = (after.get("throttle_bits") or 0) | ((during or {}).get("throttle_bits") or 0)
+    later = (after.get("throttle_bits") or 0) | (((during or {}).get("throttle_bits") or 0) & NOW_BITS)
     if ((first or 0) | later) & NOW_BITS:
         return True
     # What happened since boot is news only where it is known what had happened before.

@@ -53,6 +53,21 @@ def fill_ledger(url: str, names: Sequence[str] = (), run: str = "r1") -> None:
         ledger.finish_run(run, "completed", START + timedelta(minutes=5))
 
 
+def make_power(load_w: float, points: int = 40) -> Power:
+    """What a sensor tells of ten seconds at idle, ten under load that waver, and ten more at idle."""
+    windows = [
+        {
+            "phase": phase,
+            "start_s": 10.5 * at,
+            "points": [(10 * (nth + 0.5) / points, watts + 0.1 * (nth % 2) - 0.05) for nth in range(points)],
+        }
+        for at, (phase, watts) in enumerate((("idle", 2.5), ("load", load_w), ("idle", 2.5)))
+    ]
+    energy_mj = 25.0 - load_w
+    told = {"source": "ina VDD_IN", "rails": ("VDD_IN",), "idle_w": 2.5, "load_w": load_w}
+    return Power.model_validate({**told, "energy_mj": energy_mj, "course": windows})
+
+
 def describe(run: str, device: str, at: int, name: str, accuracy: float) -> Measurement:
     """A measurement; only orin has power, and pi4 a long loop as well as a flag on one row."""
     moment = START.timestamp() + 20 * at
@@ -74,9 +89,7 @@ def describe(run: str, device: str, at: int, name: str, accuracy: float) -> Meas
         precision="int8" if name == "int8" else "fp32",
         file_bytes=9_000_000 // (at + 1),
         packed_bytes=7_000_000 // (at + 1),
-        power=Power(source="ina VDD_IN", rails=("VDD_IN",), idle_w=2.5, load_w=5.0 + at, energy_mj=20.0 - at)
-        if device == "orin"
-        else Power(),
+        power=make_power(5.0 + at) if device == "orin" else Power(),
         flags=("throttled",) if is_throttled else ("emulated",) if device == "desk" else (),
         sustained=make_sustained(100.0, 90.0, 80.0) if device == "pi4" and at == 0 else None,
         environment={

@@ -11,7 +11,7 @@ import pytest
 def plant_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     """From now on the command prints the text, whatever it is asked."""
     command = folder / "bin" / name
-    command.parent.mkdir()
+    command.parent.mkdir(parents=True)
     (folder / "text").write_text(text)
     command.write_text(f"#!/bin/sh\ncat '{folder}/text'\n")
     command.chmod(0o755)

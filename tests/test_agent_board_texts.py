@@ -136,8 +136,26 @@ def test_the_bits_at_the_very_end_count_only_where_they_are_all_there(text: str,
     assert (answer["now"] is None) == (bits is None)
 
 
-def test_a_clock_whose_last_digits_may_be_missing_is_not_certain() -> None:
-    assert parse("vcgencmd", "frequency(48)=2000478464") == {"id": 48, "hz": None}
+@pytest.mark.parametrize(
+    ("text", "hz"),
+    [
+        ("frequency(48)=1500345728", 1500345728),  # as a shell's $(vcgencmd measure_clock arm) gives it
+        ("frequency(48)=600169920", 600169920),  # a digit more has no room in 32 bits
+        ("frequency(48)=429496730", 429496730),
+        ("frequency(48)=429496729", None),
+        ("frequency(1)=250000496", None),  # of 2.5 GHz?
+        ("frequency(1)=250000496\n", 250000496),
+        ("frequency(0)=0", 0),
+    ],
+)
+def test_a_clock_at_the_very_end_counts_only_where_no_digit_may_be_missing(text: str, hz: int | None) -> None:
+    assert parse("vcgencmd", text)["hz"] == hz
+
+
+def test_the_last_clock_of_a_loop_may_have_lost_its_newline() -> None:
+    text = "arm:\tfrequency(48)=600169920\nv3d:\tfrequency(46)={}"
+    assert parse("vcgencmd", text.format(500000992)) == {"arm": 600169920, "v3d": 500000992}
+    assert parse("vcgencmd", text.format(250000496)) == {"arm": 600169920, "v3d": None}
 
 
 def test_a_loop_over_voltages_gives_them_by_name() -> None:

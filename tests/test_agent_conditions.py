@@ -25,6 +25,7 @@ from device_agent.sensors.swap import parse_swaps
 from device_agent.tuning.step import Place
 from device_agent.work_folder import WorkFolder
 from tests.board_trees import plant
+from tests.planted_commands import plant_command
 
 # pid (comm) state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime …
 STAT = "{} ({}) S 1 1 1 0 -1 4194560 10 0 0 0 {} {} 0 0 20 0 1 0 100 0 0\n"
@@ -122,6 +123,24 @@ def test_a_board_that_tells_nothing_has_none_of_it(place: Place) -> None:
     assert unknown >= {"throttle_events", "voltage_alarm", "busy_cores", "available_mb", "fix", "measuring"}
     assert (told["swaps"], told["desktop"], told["busiest"], told["settled"]) == ([], [], [], [])
     assert not Path(place.folder.root).exists()  # asking leaves nothing behind
+
+
+def test_the_firmwares_own_answer_comes_before_what_the_kernel_remembers(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(Path(place.root), {"sys/devices/platform/soc/soc:firmware/get_throttled": "0\n"})
+    assert describe_conditions(place)["throttle_bits"] == 0
+    plant_command(tmp_path, monkeypatch, "vcgencmd", "throttled=0x50005\n")
+    assert describe_conditions(place)["throttle_bits"] == 0x50005
+    plant_command(tmp_path / "silent", monkeypatch, "vcgencmd", "VCHI initialization failed\n")
+    assert describe_conditions(place)["throttle_bits"] == 0
+
+
+def test_events_of_an_orin_are_told_once(place: Place) -> None:
+    chip = "sys/class/hwmon/hwmon1"
+    plant(Path(place.root), {f"{chip}/name": "soctherm_oc\n", f"{chip}/oc1_event_cnt": "2\n"})
+    told = describe_conditions(place)
+    assert (told["overcurrent_events"], told["throttle_events"]) == (2, None)
 
 
 def test_timers_that_upgrade_are_told(place: Place) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from device_agent.energy import (
     Load,
     Sample,
     Window,
+    count_samples,
     find_idle,
     find_joules,
     find_step,
@@ -20,8 +21,10 @@ from device_agent.energy import (
     follow_counter,
     integrate_power,
     summarize_power,
+    thin_power,
 )
-from device_agent.power_pass import find_effect
+from device_agent.power_pass import Timeline, describe_course, find_effect
+from device_agent.protocol import MAX_COURSE_POINTS
 
 LOAD = Load(Window(0.0, 10.0), 10.0, 100)
 
@@ -146,6 +149,50 @@ def test_the_energy_of_parts_is_that_of_the_whole(watts: list[float], low: float
     assert whole is not None
     assert sum(part for part in parts if part is not None) == pytest.approx(whole)
     assert min(watts) * end * 0.999 <= whole <= max(watts) * end * 1.001
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 0.4), st.floats(-1.0, 50.0)), min_size=8, max_size=600),
+    st.floats(0.0, 0.3),
+    st.floats(0.7, 1.0),
+    st.booleans(),
+)
+def test_a_thinned_course_keeps_the_mean(
+    told: list[tuple[float, float]], low: float, high: float, is_counter: bool
+) -> None:
+    times = list(accumulate(step for step, _ in told))
+    values = [watts for _, watts in told]
+    samples = list(zip(times, accumulate(map(abs, values)) if is_counter else values, strict=True))
+    curve = follow_counter(samples) if is_counter else integrate_power(samples)
+    span = times[-1] - times[0]
+    window = Window(times[0] + low * span, min(times[0] + high * span, times[-1]))
+    points, mean = thin_power(curve, window), find_watts(curve, window)
+    if mean is None:
+        assert points == []
+        return
+    assert len(points) == min(count_samples(curve, window), MAX_COURSE_POINTS)
+    assert sum(watts for _, watts in points) / len(points) == pytest.approx(mean, abs=1e-6)
+    seconds = [at for at, _ in points]
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[0] <= seconds[-1] < window.end - window.start
+
+
+def test_a_course_has_means_of_equal_slices_at_their_middles() -> None:
+    curve = integrate_power([(at, 4.0 if at < 5 else 6.0) for at, _ in even(0.0, period=0.01)])
+    points = thin_power(curve, Window(1.0, 9.0))
+    assert len(points) == MAX_COURSE_POINTS
+    assert points[0] == (pytest.approx(0.02), pytest.approx(4.0))
+    assert points[-1] == (pytest.approx(7.98), pytest.approx(6.0))
+    slow = thin_power(integrate_power(even(5.0, until=12.0, period=1.0)), Window(0.5, 10.5))
+    assert slow == [(pytest.approx(at + 0.5), pytest.approx(5.0)) for at in range(10)]
+
+
+def test_a_window_whose_power_is_not_known_has_no_course() -> None:
+    curve = integrate_power([one for one in even(5.0) if not 1.0 < one[0] < 1.9])
+    timeline = Timeline(Window(0.0, 2.5), Load(Window(3.0, 5.5), 2.5, 9), Window(6.0, 8.5))
+    found = describe_course(curve, timeline)
+    assert [(one["phase"], one["start_s"]) for one in found] == [("load", 3.0), ("idle", 6.0)]
+    assert thin_power(integrate_power([]), timeline.before) == []
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from device_agent.meter import find_fault, name_meter
+from device_agent.line_source import SourceFailed
+from device_agent.meter import find_fault, make_asker, name_meter
 from device_agent.sensors.meter_lines import (
     Arrival,
     Reading,
@@ -18,8 +19,9 @@ from device_agent.sensors.meter_lines import (
     parse_meter_line,
     place_samples,
 )
+from host.errors import UsageError
 from host.fleet.journal import Job, JobTask
-from host.specs.device import Device, Meter
+from host.specs.device import Device, Meter, parse_device
 from host.specs.measure import Measure
 
 PLAIN = compile_pattern(None)
@@ -142,7 +144,10 @@ def test_values_that_failed_to_come_keep_their_place() -> None:
     [
         ({"command": ["/opt/meter/read-meter", "--channel", "2"]}, "meter read-meter"),
         ({"serial": "/dev/ttyUSB0", "baud": 9600}, "meter /dev/ttyUSB0"),
-        ({"url": "http://plug/rpc", "key": "apower", "period_s": 1}, "meter http://plug/rpc"),
+        ({"url": "http://plug/rpc", "key": "apower", "period_s": 1}, "meter http://plug/rpc apower"),
+        ({"url": "http://plug/cm?cmnd=Status%208&user=admin&password=hush"}, "meter http://plug/cm"),
+        ({"url": "https://ann:hush@[fe80::1]:8080?token=hush#x"}, "meter https://[fe80::1]:8080"),
+        ({"url": "http://plug/a#b/?hush"}, "meter http://plug/a"),
     ],
 )
 def test_a_meter_is_named_in_results(meter: dict[str, Any], name: str) -> None:
@@ -190,6 +195,57 @@ def test_what_a_device_says_of_its_meter_is_checked_before_a_board_hears_of_it(
     with pytest.raises(ValidationError) as refused:
         Meter.model_validate(meter)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "password=hush",
+        "cmnd=Status%208&user=admin&password=hush",
+        "a=1;Passwd=hush",
+        "pw=",
+        "pass",
+        "token=hush",
+        "access_token=hush",
+        "apikey=hush",
+        "api-key=hush",
+        "X-API-Key=hush",
+        "key=hush",
+        "auth=hush",
+        "client%5Fsecret=hush",
+    ],
+)
+def test_a_secret_in_the_query_of_a_page_is_refused(query: str) -> None:
+    with pytest.raises(ValidationError, match="never holds a secret; a `command` can read it"):
+        Meter.model_validate({"url": f"http://plug/cm?{query}"})
+
+
+@pytest.mark.parametrize("url", ["http://ann:hush@plug/", "http://plug/cm?{pass}=&password=hush"])
+def test_a_secret_that_is_refused_is_not_repeated(url: str) -> None:
+    document = {"name": "pi4", "host": "h", "fingerprint": "SHA256:" + "A" * 43, "meter": {"url": url}}
+    with pytest.raises(UsageError, match=r"meter\.url: expected no .*never holds a secret") as refused:
+        parse_device(document)
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("query", ["cmnd=Status%208", "id=0", "monkey=1", "pass_through=1", "q=password"])
+def test_a_query_without_a_secret_is_fine(query: str) -> None:
+    assert Meter.model_validate({"url": f"http://plug/cm?{query}#password"}).url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd?password=hush",
+        "http://plug:port/cm?password=hush",
+        "http://127.0.0.1:1/cm 8?password=hush",
+        "http://127.0.0.1:1/ä?password=hush",
+    ],
+)
+def test_a_page_that_cannot_be_asked_tells_no_secret(url: str) -> None:
+    with pytest.raises(SourceFailed) as failure:
+        make_asker({"url": url})()
+    assert "hush" not in str(failure.value)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from device_agent.power_pass import Pass, Timeline, measure_power, withhold_ener
 from device_agent.sensors.process_cpu import parse_stat, read_group_ticks, read_ticks
 from device_agent.supervision import Stopped, Wakeup, WorkerProcess
 from host.fleet.agent_archive import build_agent
+from host.specs.measurement import Power
 from tests.agent_board import Board, make_model, pick
 from tests.fake_module import Module
 from tests.planted_commands import plant_command
@@ -100,6 +102,24 @@ def test_a_board_without_a_source_has_none(tmp_path: Path) -> None:
     assert describe_sources(str(tmp_path)) == []
 
 
+def check_course(found: dict[str, Any], idle_w: float) -> None:
+    """Its windows are in order, the mean of the load is what was told of it, and the host takes it.
+
+    On a busy machine an idle window may have too few values, and then it is not there.
+    """
+    windows = {one["phase"]: one for one in found["course"]}
+    phases, starts = zip(*((one["phase"], one["start_s"]) for one in found["course"]), strict=True)
+    assert phases == ("idle", "load", "idle") or found["idle_w"] is None
+    assert sorted(set(starts)) == list(starts)
+    means = {
+        phase: sum(watts for _, watts in one["points"]) / len(one["points"]) for phase, one in windows.items()
+    }
+    assert means["load"] == pytest.approx(found["load_w"], abs=1e-4)
+    assert means.get("idle", idle_w) == pytest.approx(idle_w, rel=0.2)
+    assert all(5 <= len(one["points"]) <= 200 for one in found["course"])
+    assert Power.model_validate_json(json.dumps(found)).course
+
+
 def test_ina_sensors_are_sampled_and_come_before_rapl(tmp_path: Path, wakeup: Wakeup) -> None:
     module = Module(tmp_path)
     Package(tmp_path)
@@ -111,6 +131,7 @@ def test_ina_sensors_are_sampled_and_come_before_rapl(tmp_path: Path, wakeup: Wa
     assert found["energy_mj"] == pytest.approx(90.0, rel=0.1)  # a hundred inferences a second
     assert found["energy_net_mj"] == pytest.approx(40.0, rel=0.3)
     assert found["rate_hz"] > 5
+    check_course(found, idle_w=5.0)
     assert [one["name"] for one in describe_sources(module.root)] == ["ina VDD_IN", "rapl"]
 
 
@@ -235,6 +256,7 @@ def test_a_counter_of_rapl_becomes_watts(tmp_path: Path, wakeup: Wakeup) -> None
             counter.kill()
     assert found["source"] == "rapl"
     assert found["load_w"] == pytest.approx(25.0, rel=0.2)
+    check_course(found, idle_w=25.0)
     assert found["energy_mj"] == pytest.approx(250.0, rel=0.2)
 
 
@@ -279,6 +301,7 @@ def test_tegrastats_tells_the_current_value_and_ends(
     found = run_pass(find_source(str(tmp_path)), wakeup)
     assert (found["source"], found["rails"]) == ("tegrastats VDD_IN", ["VDD_IN"])
     assert found["load_w"] == pytest.approx(5.2)
+    check_course(found, idle_w=5.2)
     started = [line.split() for line in trace.read_text().splitlines()]
     assert len(started) == 3
     assert all(words[1:] == ["--interval", "100"] for words in started)
@@ -297,6 +320,7 @@ def test_a_line_that_lacks_a_rail_of_the_sum_has_no_value(
     found = run_pass(source, wakeup)
     assert (found["load_w"], found["energy_mj"]) == (None, None)
     assert found["note"]
+    assert found["course"] == []
     assert trace.exists()
 
 
@@ -333,6 +357,8 @@ def test_the_rails_of_a_raspberry_pi_5_are_sampled(
     found = run_pass(find_source(str(tmp_path)), wakeup, window_s=2.0)
     assert found["source"] == "pmic"
     assert found["load_w"] == pytest.approx(2.1)
+    (load,) = (one for one in found["course"] if one["phase"] == "load")
+    assert {watts for _, watts in load["points"]} == {2.1}
 
 
 @pytest.mark.parametrize(
@@ -359,6 +385,7 @@ def test_a_meter_comes_before_every_sensor(tmp_path: Path, wakeup: Wakeup) -> No
     found = run_pass(source, wakeup)
     assert found["source"] == f"meter {Path(sys.executable).name}"
     assert found["load_w"] == pytest.approx(7.5)
+    check_course(found, idle_w=7.5)
 
 
 def test_a_meter_that_tells_nothing_is_named_and_no_sensor_takes_its_place(
@@ -370,6 +397,7 @@ def test_a_meter_that_tells_nothing_is_named_and_no_sensor_takes_its_place(
     assert found["source"] == "meter sh"
     assert found["energy_mj"] is None
     assert found["note"] == "the command ended with exit code 3: no device"
+    assert found["course"] == []
 
 
 def test_a_run_that_is_to_end_waits_for_no_meter(wakeup: Wakeup) -> None:
@@ -399,5 +427,6 @@ def test_a_run_tells_the_power_of_its_board_and_what_was_summed(
         assert (found["source"], found["rails"]) == ("ina VDD_IN", ["VDD_IN"])
         assert found["load_w"] == pytest.approx(5.0)
         assert found["energy_mj"] > 0
+        check_course(found, idle_w=5.0)
         assert found["sampler"] == ("shared core" if name == f"t{cores}" else "own core")
     assert (board.work / "runs" / "r1" / "agent.log").read_text() == ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from device_agent.firmware import ask_throttled
+from device_agent.environment import read_environment
+from device_agent.firmware import add_throttled, ask_throttled, read_state
 from device_agent.memory import parse_status
 from device_agent.sensors.cpufreq import (
     Clock,
@@ -27,6 +29,8 @@ from device_agent.sensors.load import (
     read_swap_mb,
 )
 from device_agent.sensors.thermal import read_temperature, read_throttling
+from device_agent.sustaining import add_surroundings
+from device_agent.validity import is_throttled
 from tests.planted_commands import plant_command
 
 CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
@@ -190,6 +194,72 @@ def test_what_vcgencmd_prints_is_bits_or_nothing(
 ) -> None:
     plant_command(tmp_path, monkeypatch, "vcgencmd", text)
     assert ask_throttled() == bits
+
+
+def surround(before: int | None, after: int | None) -> dict[str, Any]:
+    """The state around a round, as sysfs tells it."""
+    return {
+        name: {"throttle_bits": bits, "throttled": None if bits is None else bool(bits & 0xF)}
+        for name, bits in (("before", before), ("after", after))
+    }
+
+
+def test_what_vcgencmd_says_wins_over_what_sysfs_remembers() -> None:
+    around = surround(0, 0)
+    add_throttled(around, 0x0, 0x50005)
+    assert around["after"] == {"throttle_bits": 0x50005, "throttled": True}
+    assert is_throttled(around["before"], around["after"])
+    around = surround(0x50005, 0x50005)  # it was so at boot, and nobody has asked since
+    add_throttled(around, 0x50000, 0x50000)
+    assert not is_throttled(around["before"], around["after"])
+
+
+@pytest.mark.parametrize(("first", "last"), [(None, None), (0x0, 0x0), (0x0, 0x50005)])
+def test_where_vcgencmd_is_silent_sysfs_counts(first: int | None, last: int | None) -> None:
+    around = surround(first, last)
+    add_throttled(around, None, None)
+    assert around == surround(first, last)
+
+
+def test_vcgencmd_and_sysfs_are_never_compared() -> None:
+    around = surround(0, 0)
+    add_throttled(around, None, 0x50000)  # perhaps long ago
+    assert around["before"] == {"throttle_bits": None, "throttled": None}
+    assert not is_throttled(around["before"], around["after"])
+    pieces = [{"environment": surround(0, 0)} for _ in range(3)]
+    add_surroundings(pieces, {"temperature_c": None}, 0x50000, 0x50000)
+    environments = [one["environment"] for one in pieces]
+    assert not any(is_throttled(one["before"], one["after"]) for one in environments)
+    assert not is_throttled(environments[0]["before"], environments[-1]["after"])
+
+
+def test_the_state_of_a_board_has_the_firmwares_own_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = plant(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": "0"})
+    assert (read_state(root)["throttle_bits"], read_state(root)["throttled"]) == (0, False)
+    plant_command(tmp_path, monkeypatch, "vcgencmd", "throttled=0x50005\n")
+    assert (read_state(root)["throttle_bits"], read_state(root)["throttled"]) == (0x50005, True)
+
+
+def test_events_of_a_jetson_within_a_window_are_throttling(tmp_path: Path) -> None:
+    chip = "sys/class/hwmon/hwmon2"
+    root = plant(tmp_path, {f"{chip}/name": "soctherm_oc", f"{chip}/oc3_event_cnt": "4"})
+    before = read_environment(root)
+    same = read_environment(root)
+    plant(tmp_path, {f"{chip}/oc3_event_cnt": "5"})
+    after = read_environment(root)
+    assert (before["throttle_count"], after["throttle_count"], after["throttled"]) == (4, 5, None)
+    assert not is_throttled(before, same)
+    assert is_throttled(before, after)
+    assert read_throttling(root).events is None  # doctor tells them under a name of their own
+
+
+def test_events_of_a_processor_and_of_its_supply_count_together(tmp_path: Path) -> None:
+    assert read_environment(str(tmp_path))["throttle_count"] is None
+    chip, cpu = "sys/class/hwmon/hwmon0", "sys/devices/system/cpu/cpu0/thermal_throttle"
+    files = {f"{chip}/name": "soctherm_oc", f"{chip}/oc1_event_cnt": "2", f"{cpu}/core_throttle_count": "3"}
+    assert read_environment(plant(tmp_path, files))["throttle_count"] == 5
 
 
 STAT = """cpu  100 0 100 1000 0 0 0 0 0 0

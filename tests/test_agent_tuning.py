@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -353,6 +355,66 @@ def test_a_run_that_is_stopped_puts_it_back(board: Board, jetson: TunableBoard) 
     assert board.call("conditions")[1]["fix"]["state"] == "held"
     assert board.call("stop", "r1")[1] == {"stopped": True}
     assert jetson.state() == before
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # that of a zombie is empty
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("by_whom", ["stop", "signal"])
+def test_a_run_that_is_stopped_while_it_looks_for_its_meter_puts_it_back(
+    board: Board, jetson: TunableBoard, tmp_path: Path, by_whom: str
+) -> None:
+    before = jetson.state()
+    fix_board(board)
+    mark = tmp_path / "meter.pid"
+    meter = {"command": ["sh", "-c", f"echo $$ > '{mark}'; exec sleep 100"]}
+    board.put_job("r1", board.describe_task("a", make_model()), meter=meter)
+    with board.start_call("run", "r1", stderr=subprocess.PIPE) as process:
+        while not (mark.exists() and mark.read_text().strip()):
+            assert process.poll() is None
+            time.sleep(0.02)
+        assert jetson.state() == FIXED
+        if by_whom == "stop":
+            assert board.call("stop", "r1") == (0, {"stopped": True})
+        else:
+            process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+    events = board.read_journal("r1")
+    assert [one["event"] for one in events] == ["run-started", "run-ended"]
+    assert events[-1]["reason"] == ("stopped" if by_whom == "stop" else "interrupted")
+    assert events[-1]["error"] is None
+    assert jetson.state() == before
+    assert not (board.work / "tuning.json").exists()
+    assert board.call("status") == (0, {"holder": None})
+    assert not is_running(mark.read_text().strip())
+    board.put_job("r1", board.describe_task("a", make_model()))
+    assert board.measure("r1")[-1]["reason"] == "completed"
+
+
+@pytest.mark.parametrize("failing", ["__init__", "say_started"])
+def test_a_run_that_breaks_before_it_measures_puts_it_back(
+    board: Board, jetson: TunableBoard, failing: str
+) -> None:
+    before = jetson.state()
+    fix_board(board)
+    board.put_job("r1", board.describe_task("a", make_model()))
+    program = (
+        "import sys; from device_agent.launch import run_here; from device_agent.run import Run; "
+        "from device_agent.work_folder import WorkFolder; "
+        f"Run.{failing} = lambda *_: 1 / 0; run_here(WorkFolder(sys.argv[1]), 'r1', None)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(board.agent)}
+    command = [sys.executable, "-c", program, str(board.work)]
+    broken = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert broken.stderr.strip().endswith("ZeroDivisionError: division by zero")
+    assert jetson.state() == before
+    assert not (board.work / "tuning.json").exists()
 
 
 def test_what_a_killed_run_leaves_is_put_back_by_the_next_contact(board: Board, jetson: TunableBoard) -> None:

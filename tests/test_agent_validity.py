@@ -76,8 +76,10 @@ def test_a_board_that_tells_its_bits_at_one_end_only_is_believed(
     )
 
 
-def test_what_happened_first_in_between_is_news_where_the_end_is_not_known() -> None:
-    assert is_throttled(state(throttle_bits=0), state(), {"throttle_bits": 0x40000})
+def test_what_sysfs_says_in_between_of_what_was_since_boot_is_no_news_to_vcgencmd() -> None:
+    stale = {"throttle_bits": 0x50000}  # of before vcgencmd was asked to forget
+    assert not is_throttled(state(throttle_bits=0), state(throttle_bits=0), stale)
+    assert is_throttled(state(throttle_bits=0), state(throttle_bits=0), {"throttle_bits": 0x50005})
 
 
 def clocks(before: float, after: float, **during: float | None) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from device_agent.environment import usable_cores
 from device_agent.sensors.load import Memory
 from device_agent.summary import join_during
 from device_agent.watching import PERIOD_S, Look, Starving, Watch, describe_shortage, summarize_looks
+from host.fleet.agent_archive import build_agent
+from tests.agent_board import PROTOCOL, Board, make_model, pick
+from tests.planted_commands import plant_command
 
 
 class Sensors:
@@ -18,6 +21,7 @@ class Sensors:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.firmware = root / "sys/devices/platform/soc/soc:firmware"
         self.show(1500.0, 45.0, 0)
 
     def show(self, fastest_mhz: float, temperature_c: float, bits: int) -> None:
@@ -148,3 +152,26 @@ def test_a_look_at_a_starving_board_says_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(watching, "read_memory", lambda _root: Memory(1000.0, 10.0))
     with pytest.raises(Starving, match="10 of 1000 MiB were left"):
         Watch(str(tmp_path)).look()
+
+
+@pytest.mark.parametrize(("last", "is_flagged"), [("0x50000", True), ("0x0", False)])
+def test_a_run_believes_the_firmware_and_not_what_the_kernel_remembers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, is_flagged: bool
+) -> None:
+    Sensors(tmp_path / "root")
+    monkeypatch.setenv("BOARDBENCH_ROOT", str(tmp_path / "root"))
+    plant_command(tmp_path, monkeypatch, "vcgencmd", "")
+    asked = tmp_path / "asked"
+    # Asked when the run starts, when the model is opened, before the only round, and after it.
+    (tmp_path / "bin" / "vcgencmd").write_text(
+        f'#!/bin/sh\n[ "$1" = get_throttled ] || exit 1\necho >> {asked}\n'
+        f"[ $(wc -l < {asked}) -lt 4 ] && echo throttled=0x0 || echo throttled={last}\n"
+    )
+    board = Board(tmp_path / "work", build_agent(tmp_path).path)
+    board.put_job("r1", board.describe_task("a", make_model()), protocol={**PROTOCOL, "rounds": 1})
+    events = board.measure("r1")
+    assert pick(events, "run-started")[0]["environment"]["throttle_bits"] == 0
+    around = pick(events, "round")[0]["environment"]
+    assert (around["before"]["throttle_bits"], around["after"]["throttle_bits"]) == (0, int(last, 16))
+    flags = pick(events, "result")[0]["measurement"]["flags"]
+    assert ("throttled" in flags) is is_flagged

@@ -117,6 +117,9 @@ def test_power_is_that_of_the_sensors_of_the_module(swept: Swept) -> None:
     for row in swept.rows:
         assert row["power"]["source"] == "ina VDD_IN"
         assert row["power"]["load_w"] == pytest.approx(POWER_W, rel=0.01)
+        assert [one["phase"] for one in row["power"]["course"]] == ["idle", "load", "idle"]
+        watts = [watts for one in row["power"]["course"] for _, watts in one["points"]]
+        assert watts == [pytest.approx(POWER_W, rel=0.01)] * len(watts)
         assert row["power"]["energy_net_mj"] is None  # a sensor that never moves: no load stands out of idle
 
 

@@ -64,7 +64,32 @@ OK = {**STAMP, "event": "result", "task": "t1", "status": "ok", "measurement": M
 ERROR = {"kind": "crash", "message": "the worker ended by SIGSEGV"}
 FAILED = {**STAMP, "event": "result", "task": "t1", "status": "failed", "error": ERROR}
 ENDED = {**STAMP, "event": "run-ended", "reason": "completed", "ok": 1, "failed": 0, "error": None}
+WINDOW = {"phase": "idle", "start_s": 0.5, "points": [[0.25, 2.5], [0.75, 3]]}
+MOST_POINTS = [[at, 2.5] for at in range(protocol.MAX_COURSE_POINTS)]
+BAD_WINDOWS: tuple[object, ...] = (
+    {},
+    [[0.25, 2.5]],
+    {**WINDOW, "phase": "sleeping"},
+    {**WINDOW, "start_s": -1.0},
+    {**WINDOW, "start_s": "0.5"},
+    {**WINDOW, "points": []},
+    {**WINDOW, "points": [*MOST_POINTS, [1e6, 2.5]]},
+    {**WINDOW, "points": [[0.75, 3.0], [0.25, 2.5]]},
+    {**WINDOW, "points": [[-0.25, 2.5]]},
+    {**WINDOW, "points": [[0.25, None]]},
+    {**WINDOW, "points": [[0.25, "2.5"]]},
+    {**WINDOW, "points": [[0.25, float("nan")]]},
+    {**WINDOW, "points": [[0.25, float("inf")]]},
+    {**WINDOW, "points": [[float("nan"), 2.5]]},
+    {**WINDOW, "points": [[0.25, 2.5, 1.0]]},
+    {**WINDOW, "points": {"0.25": 2.5}},
+)
 EVERY_EVENT = (STARTED, OPENED, PROGRESS, ROUND, OK, FAILED, ENDED)
+
+
+def make_course(*windows: object) -> dict[str, Any]:
+    """The result of a task whose power took this course."""
+    return {**OK, "measurement": {**MEASUREMENT, "power": {"source": "rapl", "course": windows}}}
 
 
 def parse(told: object) -> Event:
@@ -182,6 +207,9 @@ def test_a_bomb_of_zeros_is_not_unpacked() -> None:
         {**OK, "measurement": {**MEASUREMENT, "accuracy": 1.5}},
         {**OK, "measurement": {**MEASUREMENT, "memory_mb": {"peak": "40"}}},
         {**OK, "measurement": {**MEASUREMENT, "power": {"idle_w": float("nan")}}},
+        *(make_course(one) for one in BAD_WINDOWS),
+        make_course(*[WINDOW] * 4),
+        make_course(WINDOW, {**WINDOW, "start_s": 0.0}),
         {**OK, "measurement": {**MEASUREMENT, "flags": ["busy"] * 51}},
         {**OK, "measurement": {**MEASUREMENT, "flags": "busy"}},
         None,
@@ -193,6 +221,20 @@ def test_a_bomb_of_zeros_is_not_unpacked() -> None:
 )
 def test_what_does_not_fit_is_refused(told: object) -> None:
     assert "pi4: line 7 of the journal does not fit" in refusal(told)
+
+
+def test_a_course_of_power_is_kept_and_may_be_missing() -> None:
+    longest = {**WINDOW, "phase": "load", "start_s": 2.0, "points": MOST_POINTS, "more": 1}
+    event = parse(make_course(WINDOW, longest))
+    assert isinstance(event, Result)
+    assert event.measurement is not None
+    first, second = event.measurement.power.course
+    assert first.points == ((0.25, 2.5), (0.75, 3.0))
+    assert len(second.points) == protocol.MAX_COURSE_POINTS
+    earlier = parse(OK)
+    assert isinstance(earlier, Result)
+    assert earlier.measurement is not None
+    assert earlier.measurement.power.course == ()
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from host.report.exporting import FORMATS, open_console, write_rows
 from host.report.json import write_json
 from host.report.markdown import write_markdown
 from host.report.parquet import write_parquet
+from tests.made_report import make_power
 from tests.made_results import (
     PACED,
     make_failure,
@@ -55,11 +56,26 @@ def test_json_gives_back_the_rows() -> None:
     assert json.loads(written(write_json, [])) == []
 
 
-def test_every_value_of_a_row_has_a_column() -> None:
+def test_every_value_of_a_row_but_the_course_of_power_has_a_column() -> None:
     filled = make_row(scenario="paced", paced=PACED, sustained=make_sustained(10.0, 9.0))
     row = hostile_rows()[0] | {key: filled[key] for key in ("latency_ms", "paced", "sustained")}
     wrapped = {field.path for field in FIELDS if field.kind == "json"}
-    assert {field.path for field in FIELDS} == set(walk(row, (), wrapped))
+    course = ("power", "course")
+    assert {field.path for field in FIELDS} == set(walk(row, (), wrapped | {course})) - {course}
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "parquet", "json"])
+def test_the_course_of_power_is_told_in_json_alone(form: str, tmp_path: Path) -> None:
+    rows = make_rows((make_measurement(power=make_power(5.0, points=200)), 5.0))
+    file = tmp_path / f"rows.{form}"
+    write_rows(rows, form, file)
+    if form == "json":
+        (told,) = json.loads(file.read_text())
+        assert [len(window["points"]) for window in told["power"]["course"]] == [200] * 3
+    else:
+        names = pq.read_table(file).column_names if form == "parquet" else file.read_text()
+        assert "course" not in names
+        assert file.stat().st_size < 100_000
 
 
 def walk(

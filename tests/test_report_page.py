@@ -18,6 +18,7 @@ from host.report.page.entries import arrange
 from host.report.page.operator_tables import read_profile
 from host.report.page.payload import escape_json
 from host.report.page.rendering import render_report
+from host.specs.measurement import Power
 from tests.bench_command import bench
 from tests.made_report import HOSTILE, fill_ledger, ledger_url
 from tests.made_results import make_failure, make_measurement, make_rounds, make_run
@@ -79,6 +80,24 @@ def test_failures_and_what_was_not_measured_have_their_reasons(page: str) -> Non
     assert "83.1 % on the host is below min_accuracy 90 %" in text
     assert "pi4: no sensor that we can read" in text
     assert "the board slowed itself down for heat or power while measuring" in text
+
+
+def test_power_over_time_is_in_the_page_and_where_it_is_not_that_is_told(page: str, tmp_path: Path) -> None:
+    assert "course" in {told.get("data-plot") for told in Parsed(page).find("div")}
+    courses = {row["title"]: row["course"] for row in read_payload(page)["rows"] if row["device"] == "orin"}  # type: ignore[attr-defined]
+    before, load, after = courses["dense"]
+    assert [before[0], load[0], after[0]] == ["idle", "load", "idle"]
+    assert load[1][:4] == [10.625, 4.95, 10.875, 5.05]  # seconds since the first window began, and W
+    assert all(row["course"] == [] for row in read_payload(page)["rows"] if row["device"] != "orin")  # type: ignore[attr-defined]
+    with Ledger.open(ledger_url(tmp_path)) as ledger:
+        ledger.start_run(make_run())
+        told = Power(source="rapl", idle_w=2.5, load_w=5.0)
+        ledger.save(make_measurement(power=told), make_rounds())
+        (found,) = read_reported(ledger)
+    del found.rows[0]["power"]["course"]  # as in results from before it was kept
+    parsed = Parsed(render_report([found]))
+    assert "No row has its power over time: it was measured before that was kept." in parsed.text
+    assert "course" not in {told.get("data-plot") for told in parsed.find("div")}
 
 
 def test_emulated_devices_have_a_table_of_their_own(page: str) -> None:

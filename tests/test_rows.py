@@ -40,7 +40,7 @@ def test_a_row_holds_every_promised_key_and_is_json() -> None:
     assert set(row["latency_ms"]) >= FIGURES
     assert set(row["memory_mb"]) == {"baseline", "loaded", "peak", "pss", "available_fall"}
     figures = {"idle_w", "load_w", "energy_mj", "energy_net_mj", "sampler_effect", "rate_hz"}
-    assert set(row["power"]) == {"source", "rails", "sampler", "note"} | figures
+    assert set(row["power"]) == {"source", "rails", "sampler", "note", "course"} | figures
     assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 

@@ -1,13 +1,12 @@
 """A program that a worker waits for: its output, its memory, and never longer than it may take."""
 
-import ctypes
 import os
 import signal
 import subprocess
 import threading
 from typing import NamedTuple, Optional, Sequence
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from device_agent.parent_death import start_pdeathsig
 
 
 class Finished(NamedTuple):
@@ -24,14 +23,13 @@ def run_child(command: Sequence[str], log: str, timeout_s: float) -> Finished:
 
     The kernel wakes us when it ends: `subprocess` would look every 50 ms, beside what is being measured.
     """
-    prctl = ctypes.CDLL(None).prctl
     with open(log, "wb") as output:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+            preexec_fn=start_pdeathsig(),
         )
     late = threading.Event()
 

@@ -1,5 +1,6 @@
-"""CPU time of processes, from /proc/PID/stat; always of the real /proc, since they are this run's own."""
+"""CPU time of this process, and of others of this run by /proc/PID/stat: always of the real /proc."""
 
+import resource
 from typing import NamedTuple, Optional
 
 from device_agent.sensors.tree import list_names, read_text
@@ -10,6 +11,12 @@ class Usage(NamedTuple):
 
     group: int
     ticks: int
+
+
+def cpu_s() -> float:
+    """CPU seconds so far of all threads of this process, and of the programs that it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def parse_stat(text: str) -> Optional[Usage]:

@@ -13,12 +13,15 @@ _NAME = r"(?:" + _ALONE + r"(?P<name>[A-Za-z]\w*)[ \t]*[:=][ \t]*)?" + _ALONE
 _NUMBER = r"-?[0-9]{1,4}(?:\.[0-9]{1,9})?"
 _TEMPERATURE = re.compile(_ALONE + r"temp=(?P<value>" + _NUMBER + r"(?=['’´`°]))?")
 _VOLTS = re.compile(_NAME + r"volt=(?P<value>" + _NUMBER + r"(?=V))?")
-_CLOCK = re.compile(_NAME + r"frequency\((?P<id>[0-9]{1,3})\)=(?P<value>[0-9]{1,12}(?=[ \t\n]))?")
-# Printed without leading zeros: at the very end of a text only 0 and the five digits of bit 16 and above are
-# sure to be whole, since 0x5 may be the start of 0x50005.
+_CLOCK = re.compile(_NAME + r"frequency\((?P<id>[0-9]{1,3})\)=(?P<value>[0-9]{1,12}(?=[ \t\n]|\Z))?")
+# At the very end of a text the last newline may be lost (a shell's `$(…)` drops it), or more than that: there
+# a number counts only if it cannot go on. Nothing has leading zeros, so 0 is whole, and so are bits with the
+# five digits of bit 16 and above, while 0x5 may be the start of 0x50005. No answer has fewer digits: the
+# firmware tells what is on now as something that was on since boot, too. A clock has 32 bits.
 _THROTTLED = re.compile(
     _ALONE + r"throttled=(?:0x(?P<value>[0-9a-fA-F]{1,8}(?=[ \t\n])|(?:0|[1-9a-fA-F][0-9a-fA-F]{4})\Z))?"
 )
+_MOST_HZ = 0xFFFFFFFF  # raspberrypi/firmware, wiki "Mailbox property interface": rates are u32
 _REFUSAL = re.compile(r'error=[0-9]+ error_msg="([^"\n\ufffd]+)"')
 _FAILURE = re.compile(
     r"^.*(?:\bfailed\b|\bcan't\b|\bcannot\b|\bdenied\b|\bnot found\b|\bno such\b|\breturned -[0-9]).*$",
@@ -65,8 +68,8 @@ def _read_clocks(text: str) -> Dict[str, Any]:
     0 Hz is a clock that stands still.
     """
     match = _CLOCK.search(text)
-    unnamed = {"id": int(match.group("id")), "hz": _to_int(match)} if match else {}
-    return _read_named(_CLOCK, text, _to_int) or unnamed
+    unnamed = {"id": int(match.group("id")), "hz": _to_hz(match)} if match else {}
+    return _read_named(_CLOCK, text, _to_hz) or unnamed
 
 
 def _read_volts(text: str) -> Dict[str, Any]:
@@ -104,8 +107,13 @@ def _to_float(match: Match[str]) -> Optional[float]:
     return None if match.group("value") is None else float(match.group("value"))
 
 
-def _to_int(match: Match[str]) -> Optional[int]:
-    return None if match.group("value") is None else int(match.group("value"))
+def _to_hz(match: Match[str]) -> Optional[int]:
+    """At the very end of a text only 0, and a number with no room for another digit."""
+    if match.group("value") is None:
+        return None
+    hz = int(match.group("value"))
+    may_go_on = match.end() == len(match.string) and 0 < 10 * hz <= _MOST_HZ
+    return None if may_go_on else hz
 
 
 def _find_error(text: str) -> Optional[str]:

@@ -29,7 +29,7 @@ from device_agent import protocol
 from host.errors import DeviceError
 from host.specs.device import Meter
 from host.specs.measure import Measure
-from host.specs.measurement import Failure, Memory, Power
+from host.specs.measurement import Failure, Memory, Power, PowerWindow
 from host.specs.record import Record
 
 _HOUR_NS = 3600 * 10**9
@@ -197,6 +197,10 @@ class ToldMemory(Memory):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
+class ToldPowerWindow(PowerWindow):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
 class ToldPower(Power):
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -204,6 +208,7 @@ class ToldPower(Power):
     rails: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
     sampler: Text | None = None
     note: Text | None = None
+    course: Annotated[tuple[ToldPowerWindow, ...], Field(max_length=3)] = ()
 
 
 class ToldFailure(Failure):

@@ -71,7 +71,10 @@ FIELDS: tuple[Field, ...] = (
     *_fields("json", "flags"),
     *_fields("text", "status", "error.kind", "error.message", "started_at"),
 )
-"""Every value of a row, in the order of the row. `json` columns hold JSON text."""
+"""Every value of a row, in the order of the row. `json` columns hold JSON text.
+
+`power.course` has no column: hundreds of points are no cell of a table. JSON has them.
+"""
 
 
 def flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:

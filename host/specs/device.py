@@ -6,12 +6,13 @@ import re
 import shlex
 from ipaddress import IPv6Address
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from host.errors import UsageError
-from host.specs.reading import describe_faults
+from host.specs.reading import UNTOLD, describe_faults
 from host.specs.record import Name, Record, matching
 
 
@@ -41,8 +42,26 @@ def _check_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected http:// or https:// and a host")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("expected no name or password in it: devices.yaml never holds a secret")
+        raise PydanticCustomError(UNTOLD, "expected no name or password in it: {why}", {"why": _WHY})
+    for name in re.findall(r"(?:^|[&;])([^&;=]*)", parts.query):
+        if _is_secret(unquote_plus(name)):
+            raise PydanticCustomError(
+                UNTOLD, "expected no `{name}` in it: {why}", {"name": name, "why": _WHY}
+            )
     return url
+
+
+_WHY = "devices.yaml never holds a secret; a `command` can read it from a file on the board and ask the page"
+
+
+_SECRET_NAMES = {"pw", "pwd", "pass", "key", "auth"}
+_SECRET_ENDS = ("password", "passwd", "passphrase", "token", "apikey", "authkey", "accesskey", "secret")
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a name in a query stands for a secret: `password`, `api_key`, `accessToken`."""
+    letters = re.sub("[^a-z]", "", name.lower())
+    return letters in _SECRET_NAMES or letters.endswith(_SECRET_ENDS)
 
 
 def split_address(told: str) -> tuple[str | None, str, int | None]:

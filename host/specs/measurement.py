@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
+from device_agent import protocol
 from host.specs.record import Record
+
+Seconds = Annotated[float, Field(ge=0, lt=10**9)]
+
+LONGEST_SAMPLE_NS = 3600 * 10**9
+"""A sample lies above zero and below this."""
 
 
 class Memory(Record):
@@ -24,13 +31,34 @@ class Memory(Record):
     available_fall: float | None = None
 
 
+class PowerWindow(Record):
+    """Power over time while a board rested or inferred, as (seconds since the window began, W).
+
+    Each point is the mean of one of equal slices of the window, at its middle. `start_s` is when the window
+    began, in seconds since the first one of the measurement did.
+    """
+
+    phase: Literal["idle", "load"]
+    start_s: Seconds
+    points: Annotated[
+        tuple[tuple[Seconds, float], ...], Field(min_length=1, max_length=protocol.MAX_COURSE_POINTS)
+    ]
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if any(before > after for (before, _), (after, _) in pairwise(self.points)):
+            raise ValueError("the points are not in the order of time")
+        return self
+
+
 class Power(Record):
     """Power in W and energy per inference in mJ. `source` None: the board has no sensor that we can read.
 
     `rails` are those that were summed. `energy_net_mj` is idle-subtracted, and None where the load does not
     stand out of the noise of idle. `sampler_effect` is by what share reading the sensor slowed inferences,
     None where nothing was read beside them; `sampler` is `own core` or `shared core`, where it was read, and
-    `rate_hz` how often. `note` says why a source has no figures.
+    `rate_hz` how often. `note` says why a source has no figures. `course` has the windows in the order of
+    time: idle, load, idle; it is empty where nothing was read, and in results from before it was kept.
     """
 
     source: str | None = None
@@ -43,6 +71,13 @@ class Power(Record):
     sampler: str | None = None
     rate_hz: float | None = None
     note: str | None = None
+    course: Annotated[tuple[PowerWindow, ...], Field(max_length=3)] = ()
+
+    @model_validator(mode="after")
+    def _has_windows_in_order(self) -> Self:
+        if any(before.start_s > after.start_s for before, after in pairwise(self.course)):
+            raise ValueError("the windows of the course are not in the order of time")
+        return self
 
 
 class Paced(Record):

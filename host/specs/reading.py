@@ -19,6 +19,9 @@ LARGEST_FILE = 2**20
 MOST_VALUES = 100_000
 """Far more than any file of ours needs; YAML's aliases make a file of a few lines as large as one likes."""
 
+UNTOLD = "untold"
+"""The type of a fault whose message does not repeat what was found, which no log should hold."""
+
 MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -199,6 +202,8 @@ def _find_records(annotation: Any) -> Iterator[type[BaseModel]]:
 def _describe_fault(kind: str, message: str, found: Any) -> str:
     if kind == "missing":
         return "is required and missing"
+    if kind == UNTOLD:
+        return message
     if message.startswith("Value error, "):
         said = message.removeprefix("Value error, ")
     else:

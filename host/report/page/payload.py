@@ -80,6 +80,7 @@ def _describe_row(entry: Entry, key: int, on_axes: list[Any]) -> dict[str, Any]:
         "memory": {name: row["memory_mb"].get(name) for name in ("baseline", "loaded", "peak", "pss")},
         "idle": row["power"]["idle_w"],
         "load": row["power"]["load_w"],
+        "course": _list_course(row["power"]),
         "states": _list_states(row["environment"]),
         "minutes": _list_minutes(row.get("sustained")),
         "axes": on_axes,
@@ -126,6 +127,14 @@ def _find_mhz(told: Mapping[str, Any]) -> float | None:
 def _number(value: Any) -> float | None:
     """A number as it is; whatever else a board said is none."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _list_course(power: Mapping[str, Any]) -> list[list[Any]]:
+    """Power over time, window by window: what the board did, and its points as seconds and W in turn."""
+    return [
+        [one["phase"], [value for at, watts in one["points"] for value in (one["start_s"] + at, watts)]]
+        for one in power.get("course", ())  # a ledger from before it was kept does not tell it
+    ]
 
 
 def _list_minutes(sustained: Mapping[str, Any] | None) -> list[list[Any]]:

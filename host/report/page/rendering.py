@@ -54,6 +54,7 @@ def render_report(reported: Sequence[ReportedRun], profiles: Sequence[OperatorRe
         lacks=tell_lacks(arranged),
         has={one.key: any(one.read(row) is not None for row in rows) for one in MEASURES},
         samples=sum(entry.shape.n for entry in arranged.entries if entry.shape),
+        courses=any(row["power"].get("course") for row in rows),
         sustained=any(row.get("sustained") for row in rows),
         curve_points=len(SHARES),
         states=_find_states(arranged),

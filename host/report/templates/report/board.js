@@ -50,6 +50,42 @@ const listPower = (row) => known([[row.idle, "hollow", "idle"], [row.load, "full
 painters.set("memory", paintLines("Memory", "MiB", "memory", (row) => listMemory(row).length, listMemory));
 painters.set("power", paintLines("Power", "W", "power", (row) => listPower(row).length, listPower));
 
+// Power over time, window by window. Every so many points can be asked, so that arrow keys reach the others.
+const ASKED_OF_WINDOW = 20;
+
+function listCourse(row) {
+  return row.course.map(([phase, told]) => {
+    const points = [];
+    for (let at = 0; at < told.length; at += 2) points.push({ seconds: told[at], watts: told[at + 1] });
+    return { phase, points, step: Math.ceil(points.length / ASKED_OF_WINDOW) };
+  });
+}
+
+function paintCourse(group, width) {
+  const own = rowsOf(group, (row) => row.course.length && isPicked(row));
+  if (!own.length) return null;
+  const told = own.map((row) => [row, listCourse(row)]);
+  const all = told.flatMap(([, windows]) => windows.flatMap((one) => one.points));
+  const box = layOut(width, Math.min(Math.round(width * 0.55), 280));
+  const svg = draw("svg");
+  const x = makeScale(all.map((one) => one.seconds), box.left, box.right, { zero: true });
+  const y = makeScale(all.map((one) => one.watts), box.bottom, box.top, { zero: true });
+  drawFrame(svg, box, x, y, { x: "seconds", y: "W" });
+  const points = [];
+  for (const [row, windows] of told) {
+    for (const { phase, points: found, step } of windows) {
+      const places = found.map((one) => [x.at(one.seconds), y.at(one.watts)]);
+      svg.append(colour(join(places, { class: `line picked ${phase}` }), row));
+      found.forEach((one, at) => {
+        if (at % step === Math.floor(step / 2)) points.push(point(row, ...places[at], [`${phase === "idle" ? "idle" : "under load"} ${write(one.watts)} W`, `after ${write(one.seconds)} s`], "power"));
+      });
+    }
+  }
+  return { svg, box, points, about: "Power over time" };
+}
+
+painters.set("course", paintCourse);
+
 // Two readings of each row, at the time when the board made them.
 function paintStates(key, title, unit) {
   const read = (row) => row.states.filter((one) => (one.moment === "before" || one.moment === "after") && one.time !== null && one[key] !== null);
