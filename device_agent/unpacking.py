@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Dict
 
 from device_agent import protocol
 from device_agent.faults import AgentFault
+from device_agent.intact import check_blob
 from device_agent.sending import hold_off_cleaning
 from device_agent.work_folder import WorkFolder, make_folder
 
@@ -18,17 +19,29 @@ MAX_LAYER_BYTES = 16 << 30
 def unpack_layer(folder: WorkFolder, sha256: str) -> Dict[str, Any]:
     """Turn a received layer into its folder; the archive is removed. A layer that is there is kept."""
     blob, layer = folder.blob(sha256), folder.layer(sha256)
-    if os.path.isdir(layer):
-        return {"layer": sha256}
-    if not os.path.isfile(blob):
-        raise AgentFault(protocol.ERROR_MISSING, "the layer's archive is not on the board")
-    with hold_off_cleaning(folder), open(blob, "rb") as file:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # a second unpacking waits and then finds the folder
-        if not os.path.isdir(layer):
-            _unpack(file, layer)
-        if os.path.exists(blob):
-            os.unlink(blob)
+    with hold_off_cleaning(folder):
+        try:
+            held = open(blob, "rb")  # noqa: SIM115 (closed below: only opening it may find nothing)
+        except FileNotFoundError as error:
+            if os.path.isdir(layer):  # maybe since a moment ago: another unpacking, whose link was cut
+                return {"layer": sha256}
+            raise AgentFault(protocol.ERROR_MISSING, "the layer's archive is not on the board") from error
+        with held:
+            fcntl.flock(held.fileno(), fcntl.LOCK_EX)  # a second unpacking waits and then finds the folder
+            if not os.path.isdir(layer):
+                with open(_check_archive(folder, sha256), "rb") as file:
+                    _unpack(file, layer)
+            if os.path.exists(blob):
+                os.unlink(blob)
     return {"layer": sha256}
+
+
+def _check_archive(folder: WorkFolder, sha256: str) -> str:
+    """The path of the archive. Raises AgentFault for a damaged one: tarfile does not look at gzip's sum."""
+    try:
+        return check_blob(folder, sha256)
+    except AgentFault as fault:
+        raise AgentFault(fault.kind, "the layer's archive {}".format(fault.message)) from fault
 
 
 def _unpack(file: BinaryIO, layer: str) -> None:

@@ -17,6 +17,7 @@ from host.scenarios import Held, describe_paced, describe_sustained
 from host.specs.artifact import Artifact
 from host.specs.measure import Measure
 from host.specs.measurement import Failure, Measurement
+from host.specs.profile import OPTIONS
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ def _asked(task: Task) -> dict[str, Any]:
     }
 
 
+def _read_settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a runtime says of its settings. Of an option that results are told apart by, one value counts."""
+    return {
+        name: value
+        for name, value in told.items()
+        if name not in OPTIONS or not isinstance(value, list | dict)
+    }
+
+
 def _told_by_board(task: Task, result: Result, opened: float | None) -> dict[str, Any]:
     """What only the board knows; of a failed task it is little."""
     told = result.measurement
@@ -153,7 +163,7 @@ def _told_by_board(task: Task, result: Result, opened: float | None) -> dict[str
         "agreement": told.agreement,
         "max_abs_diff": told.max_abs_diff,
         "runtime_version": told.runtime_version,
-        "runtime_settings": told.settings,
+        "runtime_settings": _read_settings(told.settings),
         "nodes": told.nodes,
         "build_s": told.build_s,
         "compute_ms": told.compute_ms,

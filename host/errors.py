@@ -49,6 +49,10 @@ class LedgerError(BenchError):
     """The store of results cannot be read or written."""
 
 
+class LedgerRefusal(LedgerError):
+    """The store of results is well, and will never take this."""
+
+
 class DeviceError(BenchError):
     """A device could not be reached or refused us; trying again alone does not help."""
 

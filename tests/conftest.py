@@ -21,11 +21,14 @@ from host.fleet import emulator
 from host.specs.device import Device
 from host.workspace import Workspace
 from tests.bench_command import bench
+from tests.planted_wheels import look_only_in, plant_runtime
 from tests.private_postgres import MISSING, Postgres, run_postgres
 from tests.tiny_workspace import make_tiny_workspace
 
 if TYPE_CHECKING:
+    from tests.faults import Lab
     from tests.main_job import Swept
+    from tests.openssh_board import OpensshBoard
 
 # A machine may be busy: no test judges by how long an example took.
 hypothesis.settings.register_profile("boardbench", deadline=None)
@@ -52,6 +55,29 @@ def emulated_device(emulated_workspace: Workspace) -> Iterator[Device]:
     device = emulator.up(emulated_workspace, "emulated", 1)
     yield device
     emulator.down(emulated_workspace, "emulated")
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoard]:
+    """A board behind OpenSSH's own server; modules that test other boards have a `board` of theirs."""
+    from tests.openssh_board import openssh_board
+
+    with openssh_board(tmp_path_factory.mktemp("board")) as board:
+        yield board
+
+
+@pytest.fixture
+def planted_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages that a board without onnxruntime needs, in the only place where pip looks."""
+    plant_runtime(tmp_path / "wheels")
+    look_only_in(tmp_path / "wheels", monkeypatch)
+
+
+@pytest.fixture
+def bare_lab(board: OpensshBoard, lab: Lab, planted_runtime: None) -> Lab:
+    """The `lab` of a module, where the board has no onnxruntime until it has unpacked one."""
+    lab.register(lab.device.model_copy(update={"python": board.bare_python}))
+    return lab
 
 
 @pytest.fixture(scope="session")

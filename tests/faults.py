@@ -175,6 +175,16 @@ class Lab:
         with open_ssh(self.device) as remote:
             return remote.run(words, timeout=PATIENCE_S).stdout
 
+    def list_board(self, folder: str) -> list[str]:
+        """The names in a folder of the work folder, nothing where it is not there."""
+        program = (
+            "import json, os, sys; path = os.path.join(os.path.expanduser(sys.argv[1]), sys.argv[2]); "
+            "print(json.dumps(os.listdir(path) if os.path.isdir(path) else []))"
+        )
+        told = self.call_board(self.device.python, "-c", program, self.device.work_folder, folder)
+        names: list[str] = json.loads(told)
+        return names
+
     def newest_run(self) -> str:
         with Ledger.open(self.workspace.ledger_url) as ledger:
             return ledger.runs()[0].id
@@ -239,9 +249,17 @@ class Lab:
         journals = self.read_journals(run)
         for events in journals.values():
             assert_whole(events)
+        self.assert_unpacked()
         for task in tasks:
             held = [gather_samples(events, task) for events in journals.values() if has_result(events, task)]
             assert any(is_equal(samples[task], rounds) for rounds in held), task
+
+    def assert_unpacked(self) -> None:
+        """Packages that were needed are there once and whole, and nothing half made beside them."""
+        needed = [path.name.partition("-")[2] for path in self.workspace.cache.glob("layers/*.tar.gz")]
+        unpacked = [sha256.removesuffix(".tar.gz") for sha256 in needed]
+        assert self.list_board("layers") == unpacked
+        assert set(unpacked).isdisjoint(self.list_board("blobs"))
 
 
 def assert_told(errors: Sequence[BenchError]) -> None:

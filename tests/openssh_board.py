@@ -68,6 +68,11 @@ class OpensshBoard:
         return self.home / ".boardbench"
 
     @property
+    def bare_python(self) -> str:
+        """An interpreter without onnxruntime: that must be sent. `python3` has what this machine has."""
+        return str(self.folder / "bare" / "python3")
+
+    @property
     def agent_board(self) -> Board:
         """What is read of the work folder."""
         return Board(self.work, Path())
@@ -98,12 +103,14 @@ class OpensshBoard:
 
     def stop_server(self) -> None:
         """End sshd and its sessions, as `systemctl restart ssh` with a broken link does; the rest goes on."""
-        if self._server is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                end(psutil.Process(self._server.pid).children(recursive=True))
+        if self._server is not None and self._server.poll() is None:
+            server = psutil.Process(self._server.pid)
+            server.suspend()  # it lets nobody new in meanwhile
+            sessions = server.children(recursive=True)
             self._server.kill()
             self._server.wait()
             self._server = None
+            end(sessions)
 
     def cut_power(self) -> None:
         """End every process of the board at once; what is on its disk stays."""
@@ -187,7 +194,8 @@ def write_files(board: OpensshBoard, shell: Sequence[str], environment: Mapping[
         key.write_private_key(folder / name)
         key.write_public_key(folder / f"{name}.pub")
     (folder / "authorized_keys").write_text(describe_login(shell) + (folder / "user_key.pub").read_text())
-    plant_absent(folder / "absent")
+    plant_absent(folder / "absent", "openvino", "ncnn", "tensorrt")
+    plant_absent(folder / "bare" / "absent", "onnxruntime")
     variables = {
         "HOME": str(board.home),
         MARK: board.mark,
@@ -209,16 +217,24 @@ def write_files(board: OpensshBoard, shell: Sequence[str], environment: Mapping[
     }
     (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     program = folder / "python3"
-    program.write_text(
-        STUMBLING.format(here=shlex.quote(str(folder)), python=shlex.quote(str(Path(sys.executable))))
+    write_script(
+        program,
+        STUMBLING.format(here=shlex.quote(str(folder)), python=shlex.quote(str(Path(sys.executable)))),
     )
-    program.chmod(0o755)
+    absent = shlex.quote(str(folder / "bare" / "absent"))
+    bare = f'#!/bin/sh\nPYTHONPATH={absent}:"$PYTHONPATH" exec {shlex.quote(str(program))} "$@"\n'
+    write_script(Path(board.bare_python), bare)
 
 
-def plant_absent(folder: Path) -> None:
-    """Runtimes that none of these runs needs: looking at each of them would take the board a second."""
-    folder.mkdir()
-    for name in ("openvino", "ncnn", "tensorrt"):
+def write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def plant_absent(folder: Path, *names: str) -> None:
+    """Runtimes that the board lacks: looking at one that no run needs would take it a second."""
+    folder.mkdir(parents=True)
+    for name in names:
         (folder / f"{name}.py").write_text("raise ImportError('not on this board')\n")
 
 

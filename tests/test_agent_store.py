@@ -204,6 +204,32 @@ def test_an_archive_that_is_cut_off_is_corrupt(board: Board, cut: int) -> None:
     assert answer["error"]["kind"] == protocol.ERROR_CORRUPT
 
 
+@pytest.mark.parametrize("at", [0, 12, 3000, -1])
+def test_an_archive_that_rotted_is_removed_and_nothing_of_it_is_unpacked(board: Board, at: int) -> None:
+    content = pack_layer(("a.py", os.urandom(5000)), ("b.py", b"x = 1\n"))
+    receive(board, frame(content))
+    rotten = bytearray(content)
+    rotten[at] ^= 1
+    (board.work / "blobs" / sha256_of(content)).write_bytes(bytes(rotten))
+    code, answer = board.call("unpack", sha256_of(content))
+    assert code == protocol.EXIT_FAULT
+    assert answer["error"]["kind"] == protocol.ERROR_CORRUPT
+    assert "the layer's archive was damaged" in answer["error"]["message"]
+    assert names_in(board.work / "blobs") == []
+    assert not (board.work / "layers").exists()
+
+
+def test_unpacking_twice_at_once_is_unpacking_once(board: Board) -> None:
+    content = pack_layer(*((f"{number}.py", b"x = 1\n") for number in range(2000)))
+    receive(board, frame(content))
+    calls = [board.start_call("unpack", sha256_of(content)) for _ in range(3)]
+    assert [call.communicate(timeout=60)[0].strip() for call in calls] == [
+        json.dumps({"layer": sha256_of(content)}).encode()
+    ] * 3
+    assert names_in(board.work / "layers") == [sha256_of(content)]
+    assert names_in(board.work / "blobs") == []
+
+
 def test_unpacking_what_never_came_is_missing(board: Board) -> None:
     code, answer = board.call("unpack", "0" * 64)
     assert code == protocol.EXIT_FAULT

@@ -62,6 +62,16 @@ def test_what_is_missing_or_failed_or_new_is_told(ledger: Ledger) -> None:
     assert "the run has not" in found.checked[-1].judgements[0].text
 
 
+def test_a_measurement_with_other_settings_is_no_counterpart(ledger: Ledger) -> None:
+    own = {"variant": "int8", "variant_id": "id-int8"}
+    save_run(ledger, "r2", [(make_measurement("a1", threads=1, **own), 8.0)], minute=5)
+    save_run(ledger, "r3", [(make_measurement("a4", threads=4, **own), 3.0)], minute=6)
+    found = check_run(ledger, "r2", "r3", SLOWDOWN)
+    assert found.verdict == "broken"
+    assert [(one.verdict, one.contrast) for one in found.checked] == [("kept", None), ("broken", None)]
+    assert "the run has not" in found.checked[1].judgements[0].text
+
+
 def test_without_limits_latency_and_accuracy_are_guarded(ledger: Ledger) -> None:
     save_run(ledger, "r2", make_sweep(), minute=5)
     assert check_run(ledger, "main", None, Guards()).guards == Guards(

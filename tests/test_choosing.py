@@ -98,8 +98,65 @@ def test_a_condition_keeps_what_fulfils_it(condition: str, kept: list[str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("condition", "sparsity"),
+    [("sparsity=70%", 0.7), ("sparsity=55%", 0.55), ("sparsity=0.7", 0.7), ("sparsity<=29%", 0.29)],
+)
+def test_a_percentage_is_the_number_that_it_means(condition: str, sparsity: float) -> None:
+    assert len(keep([make_row(sparsity=sparsity)], condition)) == 1
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_every_whole_percentage_finds_its_share(percent: int) -> None:
+    row = make_row(accuracy_host=percent / 100, file_bytes=percent * 1_100_000 + 1)
+    assert keep([row], f"accuracy_host={percent}%", f"accuracy_host>={percent}%")
+
+
+def test_a_size_in_megabytes_is_exact() -> None:
+    rows = [make_row(file_bytes=1_100_000), make_row(memory_mb={"peak": 64.0})]
+    assert len(keep(rows, "file_bytes=1.1MB")) == 1
+    assert len(keep(rows, "peak=64MiB")) == len(keep(rows, "peak=67.108864MB")) == 1
+
+
+VERSIONS = {"versions": {"tensorrt": "10.3", "python": "3.12.1"}, "before": {"freq_mhz": [1500, 1800]}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("flags=drift", [1]),
+        ("flags!=drift", [0, 2]),
+        ("flags=thr*", [2]),
+        ("flags=busy", [1, 2]),
+        ("flags!=busy", [0]),
+        ("environment.versions.tensorrt=10.3", [1]),
+        ("environment.versions.tensorrt=10.30", []),
+        ("environment.versions.tensorrt!=10.3", []),
+        ("environment.versions.tensorrt!=10.4", [1]),
+        ("environment.versions.tensorrt>10", []),
+        ("environment.versions.python=3.12.*", [1]),
+        ("environment.before.freq_mhz=1800", [1]),
+        ("environment.before.freq_mhz>1900", []),
+        ("runtime_settings.spinning=false", [2]),
+        ("runtime_settings.spinning!=false", [1]),
+        ("runtime_settings.threads=04", [2]),
+    ],
+)
+def test_what_is_inside_json_is_compared_as_what_it_is(condition: str, kept: list[int]) -> None:
+    rows = [
+        make_row(),
+        make_row(flags=("busy", "drift"), environment=VERSIONS, runtime_settings={"spinning": True}),
+        make_row(flags=("throttled", "busy"), runtime_settings={"spinning": False, "threads": 4}),
+    ]
+    condition_, found = parse_condition(condition), []
+    for at, row in enumerate(rows):
+        found += [at] if condition_.keeps(row) else []
+    assert found == kept
+
+
+@pytest.mark.parametrize(
     ("condition", "said"),
     [
+        ("p50<1e999", "'1e999' is none"),
         ("p50", "is no condition"),
         ("<5", "is no condition"),
         ("p50<", "is no condition"),

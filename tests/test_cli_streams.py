@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_ledger import make_workspace, open_ledger, save_run
+from tests.made_results import make_sweep
 from tests.tiny_workspace import make_tiny_workspace
 
 BENCH = f"{sys.executable} -m host.cli"
@@ -75,3 +77,43 @@ def test_a_folder_that_is_gone_is_told(workspace: Path) -> None:
     done = run_shell(f"mkdir gone && cd gone && rmdir ../gone && {BENCH} profiles list", workspace)
     assert done.returncode == 2
     assert "the current folder is gone" in done.stderr
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A workspace whose newest run is slower than the baseline."""
+    make_workspace(tmp_path)
+    with open_ledger(tmp_path) as ledger:
+        save_run(ledger, "r1", make_sweep())
+        ledger.save_baseline("main", "r1")
+        save_run(ledger, "r2", make_sweep(slowdown=1.5), minute=5)
+    return tmp_path
+
+
+GATES = [
+    "check --baseline main --no-remeasure --junit j.xml --markdown s.md",
+    "check --baseline main --no-remeasure --junit j.xml --markdown s.md --format json",
+    "recommend --max-latency 1us",
+    "recommend --max-latency 1us --format json",
+]
+
+
+@pytest.mark.parametrize("form", ["", "2>&1"])
+@pytest.mark.parametrize("command", GATES)
+def test_a_reader_that_leaves_does_not_open_a_gate(measured: Path, command: str, form: str) -> None:
+    """The reader is gone before anything is printed."""
+    script = f"{{ sleep 0.2; exec {BENCH} {command}; }} {form} | true; exit ${{PIPESTATUS[0]}}"
+    done = run_shell(script, measured, BENCH_LEDGER="")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    if not form:
+        assert "limit" in done.stderr
+    if "junit" in command:
+        assert (measured / "j.xml").read_text().endswith("</testsuites>\n")
+        assert (measured / "s.md").read_text().startswith("### ")
+
+
+def test_a_gate_that_keeps_stays_open_for_a_reader_that_leaves(measured: Path) -> None:
+    for command in ("recommend", "check --baseline main --run r2 --max-slowdown 90%"):
+        script = f"{{ sleep 0.2; exec {BENCH} {command}; }} | true; exit ${{PIPESTATUS[0]}}"
+        assert run_shell(script, measured, BENCH_LEDGER="").returncode == 0

@@ -139,3 +139,12 @@ def test_a_file_that_fixes_its_batch_is_measured_at_it() -> None:
     collected = make_collector(shape=(8, 3, 8, 8)).take(tell("result", status="ok", measurement=MEASURED))
     assert collected is not None
     assert collected.measurement.batch == 8
+
+
+def test_an_option_of_many_values_is_not_believed() -> None:
+    """Results are grouped by options: one list among them, and none of a ledger's results could be read."""
+    settings = {"spinning": [1], "arena": {"a": 1}, "inference_precision": "f16", "providers": ["CPU"]}
+    measured = {**MEASURED, "settings": settings}
+    collected = make_collector().take(tell("result", status="ok", measurement=measured))
+    assert collected is not None
+    assert collected.measurement.runtime_settings == {"inference_precision": "f16", "providers": ["CPU"]}

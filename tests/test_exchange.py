@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
+import sqlite3
 import struct
 import zipfile
 from collections.abc import Callable
@@ -265,6 +267,22 @@ HOSTILE = {
     "a bomb of samples": line_with([(1 << 40, b"")]),
     "samples below zero": line_with([(2, pack_samples(np.array([-5, 3])))]),
     "no samples": line_with([(2, b"zlib?")]),
+    "an option of many values": line_with(runtime_settings={"spinning": [1]}),
+    "samples of zero": line_with([(3, pack_samples(np.array([4, 0, 3])))]),
+    "samples of an hour": line_with([(2, pack_samples(np.array([5, 3600 * 10**9])))]),
+    "an empty file": line_with(file_bytes=0),
+    "a file below zero": line_with(file_bytes=-5),
+    "a packed file below zero": line_with(packed_bytes=-5),
+    "no threads": line_with(threads=0),
+    "no images": line_with(batch=0),
+    "an accuracy of many": line_with(accuracy_device=7.5),
+    "unfit without a reason": line_with(status="unfit", error=None),
+    "failed without a reason": line_with(status="failed", error=None),
+    "a reason without a failure": line_with(error={"kind": "memory", "message": "x"}),
+    "a time in seconds": line_with(started_at=1767355200),
+    "a time without a zone": line_with(started_at="2026-01-02T12:00:00"),
+    "a text for a number": line_with(threads="4"),
+    "a number beyond all": line_with().replace(b'"performance"', b"1e999"),
     "a lone surrogate": line_with().replace(b'"variant":"dense"', b'"variant":"\\ud800"'),
 }
 
@@ -273,6 +291,41 @@ HOSTILE = {
 def test_what_no_release_has_written_is_refused_with_its_line(tmp_path: Path, line: bytes) -> None:
     write_file(tmp_path / "hostile.zip", [line_with(task="t0"), line])
     check_refused(tmp_path, tmp_path / "hostile.zip", "line 2 of measurements.jsonl is not valid")
+
+
+HOSTILE_RUNS: dict[str, dict[str, Any]] = {
+    "tasks without an id": {"plan": {"tasks": [{"x": 1}]}},
+    "tasks that are none": {"plan": {"tasks": 7}},
+    "variants of text": {"plan": {"variants": ["x"]}},
+    "variants that are none": {"plan": {"variants": 7}},
+    "a recipe of text": {"plan": {"variants": [{"id": "v", "recipe": "x"}]}},
+    "an input of text": {"plan": {"variants": [{"id": "v", "recipe": {"input": "x"}}]}},
+    "a chain of text": {"plan": {"variants": [{"id": "v", "variant": {"prune": "x"}}]}},
+    "files of text": {"plan": {"files": ["x"]}},
+    "a protocol of numbers": {"plan": {"measure": [1]}},
+    "a plan of text": {"plan": "x"},
+    "a time in seconds": {"started_at": 1767355200},
+    "a time without a zone": {"started_at": "2026-01-02T12:00:00"},
+    "an end without a zone": {"finished_at": "2026-01-02T12:00:00"},
+}
+
+
+@pytest.mark.parametrize("changes", HOSTILE_RUNS.values(), ids=HOSTILE_RUNS.keys())
+def test_a_run_that_nobody_could_read_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    told = make_run(tasks=("t1",)).model_dump(mode="json") | changes
+    write_file(tmp_path / "hostile.zip", [line_with()], [json.dumps(told).encode()])
+    check_refused(tmp_path, tmp_path / "hostile.zip", "line 1 of runs.jsonl is not valid")
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_what_older_releases_measured_travels_too(tmp_path: Path, version: int) -> None:
+    recording = Path(__file__).parent / "recordings" / "ledgers" / f"schema_{version}.sql"
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.sqlite")) as connection:
+        connection.executescript(recording.read_text())
+    with open_named(tmp_path, "old") as old, open_named(tmp_path, "new") as new:
+        export_runs(old, (), tmp_path / "old.zip")
+        imported = import_runs(new, tmp_path / "old.zip")
+        assert imported.measurements["added"] == len(old.entries()) > 0
 
 
 def test_a_file_that_would_become_enormous_is_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,6 @@ from tests.openssh_board import OpensshBoard, openssh_board
 from tests.small_disks import mounting
 
 pytestmark = [pytest.mark.slow, pytest.mark.sshd]
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoard]:
-    with openssh_board(tmp_path_factory.mktemp("board")) as board:
-        yield board
 
 
 @pytest.fixture
@@ -142,16 +136,36 @@ def small_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoa
         yield board
 
 
+FILL = 'cat /dev/zero > "$0/filler"'
+FILL_BUT_A_MEGABYTE = f'{FILL}; truncate -s -1M "$0/filler"'
+"""So that it becomes full in the middle of what is written."""
+
+
 def test_a_disk_that_is_full_at_any_write_is_told_and_costs_nothing(
     small_board: OpensshBoard, tmp_path: Path
 ) -> None:
     folder = str(small_board.folder / "disks/small")
     lab = make_lab(tmp_path, small_board.device(work_folder=folder))
-    run = ""
-    for step in ("put", "receive", "put-job", "start", "follow"):
-        with small_board.stumbling(f"before-{step}") as reached, lab.going_on(run, LONG) as trial:
+    fill_at_every_step(small_board, lab, FILL, ("put", "receive", "put-job", "start", "follow"))
+
+
+@pytest.mark.parametrize("fill", [FILL, FILL_BUT_A_MEGABYTE], ids=["full", "almost full"])
+def test_a_disk_that_is_full_where_packages_are_unpacked_is_told_and_costs_nothing(
+    small_board: OpensshBoard, tmp_path: Path, planted_runtime: None, fill: str
+) -> None:
+    folder = str(small_board.folder / "disks/small" / tmp_path.name)
+    lab = make_lab(tmp_path, small_board.device(work_folder=folder, python=small_board.bare_python))
+    fill_at_every_step(small_board, lab, fill, ("unpack",))
+    assert lab.list_board("layers")
+
+
+def fill_at_every_step(board: OpensshBoard, lab: Lab, fill: str, steps: Sequence[str]) -> None:
+    """Fill the disk before one step after the other, always in the same run; then let that finish."""
+    folder, run = lab.device.work_folder, ""
+    for step in steps:
+        with board.stumbling(f"before-{step}") as reached, lab.going_on(run, LONG) as trial:
             wait_for_file(reached)
-            lab.call_board("sh", "-c", 'cat /dev/zero > "$0/filler"', folder)
+            lab.call_board("sh", "-c", fill, folder)
             reached.unlink()
         run = lab.newest_run()
         assert trial.errors, f"{step}: {trial.progress.said}"
@@ -176,12 +190,16 @@ def test_a_work_folder_that_is_read_only_is_told(small_board: OpensshBoard, tmp_
     lab.assert_survived(trial)
 
 
+def flip_bit(file: Path, at: float) -> None:
+    content = bytearray(file.read_bytes())
+    content[int(at * len(content))] ^= 1
+    file.write_bytes(bytes(content))
+
+
 def test_files_that_rot_on_the_board_are_not_measured_and_are_sent_anew(lab: Lab) -> None:
     lab.assert_survived(lab.measure(), may_fail=False)
     for blob in (work_of(lab) / "blobs").iterdir():
-        content = bytearray(blob.read_bytes())
-        content[len(content) // 2] ^= 1
-        blob.write_bytes(bytes(content))
+        flip_bit(blob, at=0.5)
     trial = lab.measure()
     assert trial.outcome is not None
     assert (trial.outcome.measured, trial.outcome.failed) == (0, 2)
@@ -189,6 +207,35 @@ def test_files_that_rot_on_the_board_are_not_measured_and_are_sent_anew(lab: Lab
     kinds = sorted(one.error.kind for one in found if one.error)
     assert kinds == ["corrupt", "missing"]  # the second shares the files of the first, which are gone by then
     lab.assert_survived(trial)
+
+
+def test_a_board_that_loses_power_while_it_unpacks_begins_that_anew(
+    board: OpensshBoard, bare_lab: Lab
+) -> None:
+    with board.stumbling("before-unpack") as reached, bare_lab.measuring() as trial:
+        wait_for_file(reached)
+        board.cut_power()
+        (archive,) = work_of(bare_lab).glob("blobs/*")
+        half_made = work_of(bare_lab) / "layers" / f"{archive.name}.part" / "onnxruntime"
+        half_made.mkdir(parents=True)
+        (half_made / "__init__.py").write_bytes(b"")
+        reached.unlink()
+        board.start()
+    bare_lab.assert_survived(trial, may_fail=False)
+    assert bare_lab.list_board("layers") == [archive.name]
+
+
+def test_packages_that_rot_on_the_board_before_they_are_unpacked_are_sent_anew(
+    board: OpensshBoard, bare_lab: Lab
+) -> None:
+    with board.stumbling("before-unpack") as reached, bare_lab.measuring() as trial:
+        wait_for_file(reached)
+        (archive,) = work_of(bare_lab).glob("blobs/*")
+        flip_bit(archive, at=0.5)
+        reached.unlink()
+    assert "damaged on the board's disk" in str(trial.errors[0])
+    bare_lab.assert_survived(trial)
+    assert bare_lab.list_board("layers") == [archive.name]
 
 
 # Clocks.

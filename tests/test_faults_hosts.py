@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,11 @@ import pytest
 from tests.bench_command import bench, run_bench, share_cache, start_bench, wait_for_words
 from tests.faults import PATIENCE_S, Lab, make_lab, wait_for_file
 from tests.main_job import Swept
-from tests.openssh_board import OpensshBoard, openssh_board
+from tests.openssh_board import OpensshBoard
 from tests.small_disks import mounting
 from tests.tiny_workspace import make_tiny_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.sshd]
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoard]:
-    with openssh_board(tmp_path_factory.mktemp("board")) as board:
-        yield board
 
 
 @pytest.fixture
@@ -48,8 +42,21 @@ STOPS = (
 
 
 def test_a_host_that_is_killed_at_every_step_finishes_when_it_resumes(board: OpensshBoard, lab: Lab) -> None:
+    kill_at_every_stop(board, lab, STOPS)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_host_that_is_killed_while_packages_are_sent_or_unpacked_finishes_when_it_resumes(
+    board: OpensshBoard, bare_lab: Lab, moment: str
+) -> None:
+    kill_at_every_stop(board, bare_lab, (f"{moment}-receive", f"{moment}-unpack"))
+    assert bare_lab.list_board("layers")
+
+
+def kill_at_every_stop(board: OpensshBoard, lab: Lab, stops: Sequence[str]) -> None:
+    """Kill the host at one stop after the other, always in the same run; then let that finish."""
     words: tuple[str, ...] = ("run", str(lab.model), "--device", lab.device.name, "--measure", "quick")
-    for stop in STOPS:
+    for stop in stops:
         with board.stumbling(stop) as reached:
             with start_bench(lab.root, *words) as process:
                 wait_for_file(reached, process=process)

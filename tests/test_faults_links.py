@@ -20,11 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.sshd]
 STEPS = ("look", "put", "probe", "inventory", "receive", "put-job", "start", "follow")
 """What the host asks of the board one after another, from the first look for the agent to the journal."""
 
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoard]:
-    with openssh_board(tmp_path_factory.mktemp("board")) as board:
-        yield board
+PACKAGE_STEPS = ("receive", "unpack")
+"""What comes between `inventory` and `put-job` where packages are sent, too."""
 
 
 @pytest.fixture
@@ -60,6 +57,17 @@ def test_a_link_that_is_cut_at_every_step_costs_nothing_but_time(
         cut_at_every_stop(board, relay, trial, [f"{moment}-{step}" for step in STEPS])
     lab.assert_survived(trial, may_fail=False)
     assert sum("trying again" in said for said in trial.progress.said) >= len(STEPS)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_link_that_is_cut_while_packages_are_sent_or_unpacked_costs_nothing_but_time(
+    board: OpensshBoard, relay: Relay, bare_lab: Lab, moment: str
+) -> None:
+    with bare_lab.measuring() as trial:
+        cut_at_every_stop(board, relay, trial, [f"{moment}-{step}" for step in PACKAGE_STEPS])
+    bare_lab.assert_survived(trial, may_fail=False)
+    assert sum("trying again" in said for said in trial.progress.said) >= len(PACKAGE_STEPS)
+    assert bare_lab.list_board("layers")
 
 
 def test_a_link_that_is_cut_while_connecting_is_made_again(relay: Relay, lab: Lab) -> None:

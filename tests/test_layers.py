@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import tarfile
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from host.progress import Silent
 from host.specs.artifact import Blob
 from host.specs.device import Device
 from host.specs.profile import RuntimeSettings
+from tests.planted_wheels import look_only_in, plant_wheel
 from tests.tiny_plans import Watched
 
 FINGERPRINT = "SHA256:" + "A" * 43
@@ -50,26 +50,6 @@ def board(
     )
 
 
-def plant_wheel(
-    folder: Path, name: str, tag: str, requires: str = "", files: dict[str, str] | None = None
-) -> None:
-    """A wheel with a package of that name, entry point and all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    info = f"{name}-1.0.dist-info"
-    needs = f"Requires-Dist: {requires}\n" if requires else ""
-    content = {
-        f"{name}/__init__.py": f"NAME = {name!r}\n",
-        **(files or {}),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}",
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: {tag}\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name}-tool = {name}:main\n",
-    }
-    record = "".join(f"{path},,\n" for path in (*content, f"{info}/RECORD"))
-    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as wheel:
-        for path, text in {**content, f"{info}/RECORD": record}.items():
-            wheel.writestr(path, text)
-
-
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only place where pip looks."""
@@ -79,11 +59,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plant_wheel(folder, "onnxruntime", "cp311-cp311-manylinux2014_aarch64", "flatbuffers")
     plant_wheel(folder, "psutil", "cp36-abi3-manylinux_2_17_aarch64")
     plant_wheel(folder, "flatbuffers", "py2.py3-none-any", files={"flatbuffers-nspkg.pth": "import os\n"})
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    look_only_in(folder, monkeypatch)
     return folder
 
 

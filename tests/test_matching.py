@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from host.ledger.matching import match_rows
-from tests.made_results import make_measurement, make_rows, make_sweep, make_unfit
+from host.ledger.matching import match_rows, match_strictly
+from tests.made_results import make_failure, make_measurement, make_rows, make_sweep, make_unfit
 
 
 def tasks(rows: Sequence[Any]) -> list[object]:
@@ -73,3 +73,39 @@ def test_what_no_board_was_asked_for_has_its_counterpart_too() -> None:
 def test_devices_are_paired_variant_by_variant() -> None:
     first, second = make_rows(*make_sweep()), make_rows(*make_sweep(device="pi5", threads=4))
     assert len(match_rows(first, second, "device").pairs) == 3
+
+
+def strict(before: Sequence[Any], after: Sequence[Any]) -> tuple[list[object], list[object], list[object]]:
+    found = match_strictly(before, after)
+    return tasks(found.pairs), tasks(found.only_first), tasks(found.only_second)
+
+
+def test_nothing_is_judged_by_what_ran_with_other_settings() -> None:
+    before = make_rows((make_measurement("a", threads=1, runtime_settings={"spinning": True}), 5.0))
+    for change in (
+        {"threads": 4},
+        {"threads": None},
+        {"runtime": "openvino", "provider": "CPU"},
+        {"runtime_settings": {"spinning": False}},
+    ):
+        own = {"threads": 1, "runtime_settings": {"spinning": True}} | change
+        assert strict(before, make_rows((make_measurement("b", **own), 5.0))) == ([], ["a"], ["b"])
+
+
+def test_a_runtime_that_fell_back_is_judged_by_what_it_was_asked_for() -> None:
+    before = make_rows(
+        *((make_measurement(f"a{n}", threads=n, provider="CUDAExecutionProvider"), 5.0) for n in (1, 4))
+    )
+    after = make_rows(*((make_measurement(f"b{n}", threads=n), 9.0) for n in (4, 1)))
+    assert strict(before, after) == ([("a1", "b1"), ("a4", "b4")], [], [])
+
+
+def test_what_failed_is_judged_though_it_tells_only_what_it_was_asked_for() -> None:
+    told = {"spinning": True, "arena": True}
+    fine = [(make_measurement(f"a{n}", threads=n, runtime_settings=told), 5.0) for n in (1, 4)]
+    failed = [(make_failure(f"b{n}", "killed", threads=n), None) for n in (1, 4)]
+    assert strict(make_rows(*fine), make_rows(*failed))[0] == [("a1", "b1"), ("a4", "b4")]
+    assert strict(make_rows(*failed), make_rows(*fine))[0] == [("b1", "a1"), ("b4", "a4")]
+    all_cores = make_rows((make_failure("b", "killed", threads=None), None))
+    assert strict(make_rows(fine[0]), all_cores)[0] == [("a1", "b")]
+    assert strict(make_rows(*fine), all_cores) == ([], ["a1", "a4"], ["b"])

@@ -196,6 +196,60 @@ def test_devices_count_as_their_newest_runs_have_them(tmp_path: Path) -> None:
             recommend(ledger, Wishes(), devices=("pi6",))
 
 
+def test_a_run_in_which_a_device_only_failed_tells_nothing_of_it(tmp_path: Path) -> None:
+    failure = make_failure("orin-dense", "killed", device="orin")
+    with open_ledger(tmp_path) as ledger:
+        save_run(ledger, "r1", [*make_sweep("pi4"), *make_sweep("orin")])
+        save_run(ledger, "r2", [*make_sweep("pi4", 0.5), (failure, None)], minute=5)
+        for devices in (("orin",), ("pi4", "orin"), ("orin", "pi4")):
+            advice = recommend(ledger, Wishes(), devices=devices)
+            found = {one.device: one.winner.run for one in advice.rankings if one.winner}
+            assert found == {device: {"pi4": "r2", "orin": "r1"}[device] for device in devices}
+            assert not any(one.fallen for one in advice.rankings)
+        save_run(ledger, "r3", [(make_failure("t9", "killed", device="pi9"), None)], minute=9)
+        with pytest.raises(UsageError, match="nothing was measured on pi9 yet"):
+            recommend(ledger, Wishes(), devices=("pi9",))
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two boards with the label `pi`, each with a run, and one without."""
+    make_workspace(tmp_path)
+    entry = "{{host: h, user: u, fingerprint: 'SHA256:{}', labels: [{}]}}"
+    lines = [
+        f"  {name}: {entry.format('A' * 43, label)}\n"
+        for name, label in (("pi4", "pi"), ("pi5", "pi"), ("orin", "jetson"))
+    ]
+    (tmp_path / "devices.yaml").write_text("devices:\n" + "".join(lines))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_LEDGER", raising=False)
+    with open_ledger(tmp_path) as ledger:
+        save_run(ledger, "r1", [*make_sweep("pi4"), *make_sweep("pi5"), *make_sweep("x86")])
+    return tmp_path
+
+
+def test_a_label_names_all_devices_that_have_it(labelled: Path, capsys: Captured) -> None:
+    assert run_bench(["recommend", "--device", "label:pi", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["device"] for one in told["rankings"]] == ["pi4", "pi5"]
+    assert run_bench(["report", "--device", "label:pi", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measurements"] == 6
+
+
+@pytest.mark.parametrize("command", ["recommend", "report"])
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("label:pie", "no device has the labels pie"), ("pi9", "pi9"), ("label:jetson", "orin")],
+)
+def test_a_device_or_a_label_that_nothing_is_known_of_is_told(
+    labelled: Path, command: str, word: str, said: str, capsys: Captured
+) -> None:
+    assert run_bench([command, "--device", "pi4", "--device", word]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_workspace(tmp_path)

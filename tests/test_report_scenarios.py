@@ -7,10 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from host.ledger.ranking import pick_winners
+from host.ledger.recommending import rank_rows
 from host.ledger.records import Entry
 from host.ledger.rows import Row, join_rows
 from host.ledger.statistics import summarize_latency
+from host.ledger.wishes import Wishes
 from host.report.markdown import write_markdown
 from host.report.scenarios import draw_line
 from host.report.table import print_results
@@ -97,7 +98,7 @@ def test_rows_of_two_scenarios_are_neither_compared_nor_ranked_together() -> Non
     unfit = make_unfit("c")
     rows = make_rows((dense, 5.0), (other, 2.0), (unfit, None))
     assert rows[1]["speedup"] is None
-    winners = pick_winners(rows)
-    assert [winner.fastest.variant for winner in winners if winner.fastest] == ["dense", "int8"]
-    assert [len(winner.fallen) for winner in winners] == [1, 0]
+    rankings = rank_rows(rows, Wishes())
+    assert [one.winner.variant for one in rankings if one.winner] == ["dense", "int8"]
+    assert [len(one.fallen) for one in rankings] == [1, 0]
     assert "scenario" in show(rows)  # a column tells them apart

@@ -9,7 +9,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from host.ledger.recommending import rank_rows
 from host.ledger.rows import Row
+from host.ledger.wishes import Wishes
 from host.report.comparison import compare_rows
 from host.report.table import print_results, print_winners, render_svg
 from host.specs.measurement import Power
@@ -278,10 +280,9 @@ def test_the_picture_is_well_formed_and_always_the_same() -> None:
 
 
 def test_winners_are_printed_a_line_each() -> None:
-    from host.ledger.ranking import pick_winners
-
-    stream = io.StringIO()
-    print_winners(pick_winners(two_devices()), Console(file=stream, width=80, color_system=None))
+    stream, rows = io.StringIO(), two_devices()
+    console = Console(file=stream, width=80, color_system=None)
+    print_winners(rank_rows(rows, Wishes()), rows, console)
     assert "x86 (emulated), net: int8 is the fastest" in stream.getvalue()
 
 

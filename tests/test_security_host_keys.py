@@ -13,7 +13,7 @@ from host.cli.main import run_bench
 from host.errors import DeviceError
 from host.fleet.registry import load_devices
 from tests.faults import Lab, make_lab
-from tests.openssh_board import OpensshBoard, openssh_board
+from tests.openssh_board import OpensshBoard
 from tests.tiny_workspace import make_tiny_workspace
 
 pytestmark = pytest.mark.sshd
@@ -59,12 +59,6 @@ def test_every_command_is_known_to_connect_or_not() -> None:
     assert unknown == set(), (
         "add them to CONNECTS or STAYS_HERE: those that connect must refuse a changed key"
     )
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpensshBoard]:
-    with openssh_board(tmp_path_factory.mktemp("board")) as board:
-        yield board
 
 
 @pytest.fixture

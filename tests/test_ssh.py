@@ -141,15 +141,15 @@ def test_an_account_that_runs_nothing_is_told_with_its_words(sshd: Sshd) -> None
     assert "shell" in str(told.value)
 
 
-def test_sending_is_about_as_fast_as_sftp_or_faster(device: Device) -> None:
+def test_sending_is_about_as_fast_as_sftp_or_faster(device: Device, tmp_path: Path) -> None:
     data = os.urandom(24 * 1024 * 1024)
 
     def rate_of_sftp(remote: object) -> float:
         with paramiko.SFTPClient.from_transport(remote._link) as client:  # type: ignore[attr-defined,union-attr]
             began = time.perf_counter()
-            client.putfo(io.BytesIO(data), "/tmp/boardbench-sftp-test", confirm=False)
+            client.putfo(io.BytesIO(data), str(tmp_path / "sent"), confirm=False)
             took = time.perf_counter() - began
-            client.remove("/tmp/boardbench-sftp-test")
+            client.remove(str(tmp_path / "sent"))
         return 1 / took
 
     def rate_of_send(remote: object) -> float:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +288,30 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_used_is_refused(url: str, said: str) -> None:
     with pytest.raises(LedgerError, match=said):
         Ledger.open(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:hu@nter:2@host:54x/bench",
+        "postgresql://me:hunter2/@host:x/bench",
+        "postgresql://host:hunter2/bench",
+        "me:hunter2@host/bench",
+        "postgresql:/me:hunter2@host",
+        "sqlite://me:hunter2@host/results.sqlite",
+        "nosuch://me:hunter2@host/bench",
+        "postgresql://host:x/bench?user=me&password=hunter2",
+        "sqlite:///results.sqlite?timeout=long&password=hunter2",
+    ],
+)
+def test_no_message_and_no_traceback_holds_a_password(url: str) -> None:
+    with pytest.raises(LedgerError) as caught:
+        Ledger.open(url)
+    told = "".join(traceback.format_exception(caught.value, chain=True))
+    for line in told.splitlines():
+        if not line.startswith("    "):  # what is in the source, not what it says
+            assert "hunter2" not in line
+            assert "nter:2" not in line
 
 
 def test_samples_keep_every_nanosecond(ledger_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from host.cli.ledgers import open_ledger
 from host.cli.options import current_workspace, format_option, ledger_option, print_json, tell
 
 
@@ -20,11 +21,10 @@ def baseline() -> None:
 def save(name: str, run_text: str | None, replace: bool, ledger_url: str | None) -> None:
     """Name a run, by default the newest one that measured anything."""
     from host.errors import UsageError
-    from host.ledger.store import Ledger
 
     if name == "latest":
         raise UsageError("a baseline cannot be called latest: that is the newest run", "Choose another name.")
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         run = ledger.find_measured_run() if run_text is None else ledger.find_run(run_text)
         saved = ledger.save_baseline(name, run.id, replace=replace)
         count = len(ledger.entries(run.id))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from host.cli.ledgers import open_ledger
 from host.cli.limits import PERCENT, POINTS, SIZE, TIME, limit_option
-from host.cli.options import current_workspace, format_option, ledger_option, print_json, tell
+from host.cli.options import format_option, ledger_option, print_json, show_and_judge, tell
 
 if TYPE_CHECKING:
     from host.ledger.checking import Repeat
@@ -71,7 +73,6 @@ def check(
     """
     from host.ledger.checking import check_run
     from host.ledger.guarding import Guards
-    from host.ledger.store import Ledger
     from host.report.junit import write_junit
     from host.report.verdicts import print_check, write_summary
 
@@ -85,18 +86,19 @@ def check(
         max_energy_growth=max_energy_growth,
         max_size_bytes=max_size,
     )
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         repeat = None if no_remeasure else make_repeat(ledger)
         found = check_run(ledger, baseline_text, run_text, guards, repeat)
-    if output == "json":
-        print_json(found.model_dump(mode="json"))
-    else:
-        print_check(found)
     if summary is not None:
         write_summary(found, summary)
     if junit is not None:
         write_junit(found, junit, is_strict=strict)
-    judge_check(found, strict)
+    show = (
+        partial(print_json, found.model_dump(mode="json"))
+        if output == "json"
+        else partial(print_check, found)
+    )
+    show_and_judge(show, partial(judge_check, found, strict))
 
 
 def check_folders(*files: Path | None) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from host.cli.options import current_workspace, ledger_option
+from host.cli.ledgers import open_to_read
+from host.cli.options import ledger_option
 from host.cli.results import guess_format
 
 
@@ -41,9 +42,8 @@ def compare(
     device:X. Every ratio is B over A: 1.25 means that B takes a quarter longer.
     """
     from host.ledger.sides import compare_named
-    from host.ledger.store import Ledger
     from host.report.contrasts import write_comparison
 
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+    with open_to_read(ledger_url) as ledger:
         comparison = compare_named(ledger, first, second, run_text)
     write_comparison(comparison, output or guess_format(file), file)

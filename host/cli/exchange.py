@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from host.cli.ledgers import open_ledger
-from host.cli.options import current_workspace, format_option, ledger_option, print_json, tell
+from host.cli.options import format_option, ledger_option, print_json, tell
 
 
 @click.command("export")
@@ -30,9 +30,8 @@ def export(runs: tuple[str, ...], file: Path, output: str, ledger_url: str | Non
     with them.
     """
     from host.ledger.exporting import export_runs
-    from host.ledger.store import Ledger
 
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         exported = export_runs(ledger, runs, file)
     if output == "json":
         print_json(exported.model_dump(mode="json"))

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -142,8 +143,14 @@ def describe_place(error: OSError) -> BenchError:
 
 
 def tell_error(error: BenchError) -> int:
-    """Print an expected error for a person, and return its exit code."""
-    click.echo(f"bench: {error.message}", err=True)
-    if error.hint:
-        click.echo(error.hint, err=True)
+    """Print an expected error for a person, and return its exit code, whether or not anybody reads it."""
+    with suppress(BrokenPipeError):
+        click.echo(f"bench: {error.message}", err=True)
+        if error.hint:
+            click.echo(error.hint, err=True)
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except BrokenPipeError:
+            setattr(sys, name, None)  # the interpreter would fail at exit, with a code of its own
     return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,6 +117,26 @@ def ledger_option(command: F) -> F:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_and_judge(show: Callable[[], None], judge: Callable[[], None]) -> None:
+    """Print an answer and then judge it: a reader that leaves early does not hide what a gate says."""
+    try:
+        show()
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich makes the second of the first
+        judge()
+        raise
+    judge()
+
+
+def expand_labels(words: tuple[str, ...], workspace: Workspace) -> tuple[str, ...]:
+    """The names of devices, with those that have a label in the place of `label:L`, as a sweep takes them."""
+    if not any(word.startswith("label:") for word in words):
+        return words
+    from host.fleet.boards import name_devices
+
+    return name_devices(words, workspace)
 
 
 def tell(message: str) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from host.cli.ledgers import open_to_read
 from host.cli.limits import ACCURACY, ENERGY, POWER, SIZE, TIME, limit_option
-from host.cli.options import current_workspace, device_option, format_option, ledger_option, print_json
+from host.cli.options import (
+    current_workspace,
+    device_option,
+    expand_labels,
+    format_option,
+    ledger_option,
+    print_json,
+    show_and_judge,
+)
 
 if TYPE_CHECKING:
     from host.ledger.advising import Advice
@@ -57,7 +67,6 @@ def recommend(
     from host.errors import UsageError
     from host.fleet.registry import load_devices
     from host.ledger.advising import recommend as find_advice
-    from host.ledger.store import Ledger
     from host.ledger.wishes import Wishes
     from host.report.advice import print_advice
 
@@ -79,14 +88,13 @@ def recommend(
         }
     )
     workspace = current_workspace()
+    named = expand_labels(device_names, workspace)
     prices = {name: one.price for name, one in load_devices(workspace).items() if one.price is not None}
-    with Ledger.open(ledger_url or workspace.ledger_url) as ledger:
-        advice = find_advice(ledger, wishes, run_texts, device_names, prices)
-    if output == "json":
-        print_json(advice.model_dump(mode="json"))
-    else:
-        print_advice(advice, output)
-    judge_advice(advice)
+    with open_to_read(ledger_url) as ledger:
+        advice = find_advice(ledger, wishes, run_texts, named, prices)
+    told = advice.model_dump(mode="json")
+    show = partial(print_json, told) if output == "json" else partial(print_advice, advice, output)
+    show_and_judge(show, partial(judge_advice, advice))
 
 
 def judge_advice(advice: Advice) -> None:

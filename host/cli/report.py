@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from host.cli.analyze import check_page
-from host.cli.options import current_workspace, device_option, ledger_option, print_json, tell
+from host.cli.ledgers import open_to_read
+from host.cli.options import current_workspace, device_option, expand_labels, ledger_option, print_json, tell
 
 
 @click.command()
@@ -56,7 +57,6 @@ def report(
     runs stand side by side, and are not ranked with each other. The page needs no network and no other file.
     """
     from host.ledger.reported import read_reported
-    from host.ledger.store import Ledger
     from host.report.output import open_text
     from host.report.page.operator_tables import read_profile
     from host.report.page.rendering import render_report
@@ -64,8 +64,9 @@ def report(
     check_page(file)
     found = [read_profile(path) for path in profiles]
     workspace = current_workspace()
-    with Ledger.open(ledger_url or workspace.ledger_url) as ledger:
-        reported = read_reported(ledger, runs, device_names, models)
+    named = expand_labels(device_names, workspace)
+    with open_to_read(ledger_url) as ledger:
+        reported = read_reported(ledger, runs, named, models)
     text = render_report(reported, found)
     names = [one.run.id for one in reported]
     page = file or name_page(workspace.results, names)

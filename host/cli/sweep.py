@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from host.cli.options import (
     parallel_option,
     print_json,
     profile_option,
+    show_and_judge,
     variant_option,
 )
 from host.cli.runtimes import runtime_options, settle_runtime
@@ -97,8 +99,7 @@ def sweep(
                 outcome = flow.sweep(profile, device_names, place, labels, measure_unfit=measure_unfit)
             else:
                 outcome = flow.resume(str(resumed), place, measure_unfit=measure_unfit)
-        show_outcome(outcome, ledger, output)
-    judge_outcome(outcome)
+        show_and_judge(partial(show_outcome, outcome, ledger, output), partial(judge_outcome, outcome))
 
 
 def show_preview(
@@ -116,8 +117,9 @@ def show_preview(
 
 def show_outcome(outcome: Outcome, ledger: Ledger, output: str) -> None:
     """Print the comparison of a run on standard output, in the asked form, and who wins within its limits."""
-    from host.ledger.ranking import pick_winners
+    from host.ledger.recommending import rank_rows
     from host.ledger.rows import result_rows
+    from host.ledger.wishes import describe_wishes
     from host.report.exporting import write_rows
     from host.report.table import print_winners
 
@@ -125,7 +127,7 @@ def show_outcome(outcome: Outcome, ledger: Ledger, output: str) -> None:
     write_rows(rows, output, None)
     limits = ledger.find_run(outcome.run).limits
     if output == "table" and limits is not None:
-        print_winners(pick_winners(rows, limits))
+        print_winners(rank_rows(rows, describe_wishes(limits)), rows)
 
 
 def judge_outcome(outcome: Outcome) -> None:
@@ -300,8 +302,7 @@ def run(
     with open_ledger(ledger_url) as ledger:
         with open_place(ledger, parallel=parallel) as place:
             outcome = flow.run_file(model, settled, device_names, settings, protocol, place)
-        show_outcome(outcome, ledger, output)
-    judge_outcome(outcome)
+        show_and_judge(partial(show_outcome, outcome, ledger, output), partial(judge_outcome, outcome))
 
 
 def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

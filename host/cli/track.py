@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from host.cli.ledgers import open_ledger
 from host.cli.options import current_workspace, format_option, ledger_option, print_json, tell
 
 if TYPE_CHECKING:
@@ -36,10 +37,9 @@ def track(
     left alone. With WANDB_MODE=offline nothing is sent: `wandb sync` does that later.
     """
     from host.ledger.rows import result_rows
-    from host.ledger.store import Ledger
     from host.tracking.records import list_tracked, track_all
 
-    with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         run = ledger.find_run(run_text)
         measurements = list(list_tracked(run, result_rows(ledger, run.id)))
     tracker = open_tracker(kind, project, uri)

@@ -29,10 +29,9 @@ from device_agent import protocol
 from host.errors import DeviceError
 from host.specs.device import Meter
 from host.specs.measure import Measure
-from host.specs.measurement import Failure, Memory, Power, PowerWindow
+from host.specs.measurement import LONGEST_SAMPLE_NS, Failure, Memory, Power, PowerWindow
 from host.specs.record import Record
 
-_HOUR_NS = 3600 * 10**9
 YEAR_9999 = 253402300800.0
 _MAX_DEPTH = 8
 _MAX_VALUES = 5000
@@ -319,6 +318,6 @@ def decode_samples(measured: Round) -> NDArray[np.int64]:
     if len(raw) != expected or not unpacker.eof or unpacker.unused_data:
         raise ValueError(f"expected {measured.count} samples, found other data")
     values = np.frombuffer(raw, dtype="<u8")
-    if values.min() == 0 or values.max() >= _HOUR_NS:
+    if values.min() == 0 or values.max() >= LONGEST_SAMPLE_NS:
         raise ValueError("a sample is zero or lasts an hour or more")
     return values.astype(np.int64)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from host.errors import LedgerError
-from host.ledger.database import explain_failures, open_engine, snapshot, sqlite_path, writing
+from host.ledger.database import explain_failures, open_engine, show_url, snapshot, sqlite_path, writing
 from host.ledger.migrating import bring_up_to_date, check_schema, explain_damage, read_schema
 from host.ledger.old import OldCopy
 from host.ledger.schema import SCHEMA
@@ -29,7 +29,7 @@ class Access:
         self.is_current = False
         self._copy: OldCopy | None = None
         self._lock = threading.Lock()
-        self.where = str(self._file) if self._file else url.render_as_string(hide_password=True)
+        self.where = str(self._file) if self._file else show_url(url)
 
     def close(self) -> None:
         self._engine.dispose()

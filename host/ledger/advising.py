@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from host.errors import UsageError
 from host.ledger.recommending import Ranking, rank_rows
-from host.ledger.records import RunLine, RunRecord
+from host.ledger.records import RunRecord
 from host.ledger.rows import Row, result_rows
+from host.ledger.selecting import Selection
 from host.ledger.sides import find_reference
 from host.ledger.store import Ledger
 from host.ledger.wishes import Choice, Wishes
@@ -69,8 +70,7 @@ def recommend(
     Without devices, of all devices of the newest run that measured anything. What several runs measured
     counts as the newest of them has it.
     """
-    runs = choose_runs(ledger, run_texts, devices)
-    rows = list(_read_newest(ledger, runs, devices, has_named=bool(run_texts)))
+    runs, rows = _read_rows(ledger, run_texts, devices)
     rankings = tuple(rank_rows(rows, wishes, prices))
     sources = {(row["run"], row["task"]): row["power"]["source"] for row in rows}
     return Advice(
@@ -81,35 +81,56 @@ def recommend(
     )
 
 
-def choose_runs(ledger: Ledger, texts: Sequence[str], devices: Sequence[str]) -> list[RunRecord]:
-    """The runs to choose from, the newest first. Raises UsageError for a device that none measured."""
+def _read_rows(
+    ledger: Ledger, texts: Sequence[str], devices: Sequence[str]
+) -> tuple[list[RunRecord], list[Row]]:
+    """The runs to choose from, the newest first, and their rows. Raises UsageError for a device that none
+    measured."""
     if texts:
         named = {run.id: run for run in (find_reference(ledger, text) for text in texts)}
-        runs = sorted(named.values(), key=lambda run: run.started_at, reverse=True)
-        _check_devices(devices, runs)
-        return runs
+        runs = _sort_runs(named.values())
+        _check_devices(devices, (name for run in runs for name in run.devices))
+        return runs, list(_read_named(ledger, runs, devices))
     if not devices:
-        return [ledger.find_measured_run()]
-    ledger.find_run()  # raises where there is none
-    _check_devices(devices, ledger.list_runs())
-    found: dict[str, RunRecord] = {}
-    for device in devices:
-        run = _find_newest(ledger, device)
-        if run is None:
-            raise UsageError(f"nothing was measured on {device} yet", f"bench sweep --device {device}")
-        found[run.id] = run
-    return sorted(found.values(), key=lambda run: run.started_at, reverse=True)
+        run = ledger.find_measured_run()
+        return [run], result_rows(ledger, run.id)
+    sources = _find_sources(ledger, devices)
+    runs = _sort_runs({run.id: run for run in sources.values()}.values())
+    chosen = {(run.id, device) for device, run in sources.items()}
+    rows = (row for run in runs for row in result_rows(ledger, run.id))
+    return runs, [row for row in rows if (row["run"], row["device"]) in chosen]
 
 
-def _check_devices(devices: Iterable[str], runs: Iterable[RunRecord | RunLine]) -> None:
-    known = list(dict.fromkeys(name for run in runs for name in run.devices))
+def _sort_runs(runs: Iterable[RunRecord]) -> list[RunRecord]:
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def _check_devices(devices: Iterable[str], measured: Iterable[str]) -> None:
+    """Raise UsageError for a device that is none of those which were measured."""
+    known = list(dict.fromkeys(measured))
     for device in devices:
         if device not in known:
             raise unknown_name("measured device", device, known, f"There is {', '.join(known) or 'none'}.")
 
 
+def _find_sources(ledger: Ledger, devices: Iterable[str]) -> dict[str, RunRecord]:
+    """For each device, the run that tells of it."""
+    ledger.find_run()  # raises where there is none
+    _check_devices(devices, (name for line in ledger.list_runs() for name in line.devices))
+    found = {}
+    for device in devices:
+        run = _find_newest(ledger, device)
+        if run is None:
+            raise UsageError(f"nothing was measured on {device} yet", f"bench sweep --device {device}")
+        found[device] = run
+    return found
+
+
 def _find_newest(ledger: Ledger, device: str) -> RunRecord | None:
-    """The newest run that measured anything on a device, and not only once more what another one has."""
+    """The newest run that measured anything on a device, and not only once more what another one has.
+
+    One in which everything failed on it has measured nothing.
+    """
     for line in ledger.list_runs():
         if device in line.devices and line.measured and _has_measured(ledger, line.id, device):
             run = ledger.find_run(line.id)
@@ -119,18 +140,16 @@ def _find_newest(ledger: Ledger, device: str) -> RunRecord | None:
 
 
 def _has_measured(ledger: Ledger, run: str, device: str) -> bool:
-    return any(entry.measurement["device"] == device for entry in ledger.entries(run))
+    return bool(ledger.entries(run, Selection(devices=(device,), statuses=("ok",), limit=1)))
 
 
-def _read_newest(
-    ledger: Ledger, runs: Iterable[RunRecord], devices: Sequence[str], *, has_named: bool
-) -> Iterator[Row]:
-    """Rows of these devices. Of named runs, each task once; of others, each device from its newest run."""
-    seen: set[Any] = set()
+def _read_named(ledger: Ledger, runs: Iterable[RunRecord], devices: Sequence[str]) -> Iterator[Row]:
+    """Rows of these devices, each task once, as the newest run has it."""
+    seen: set[str] = set()
     for run in runs:
         rows = [row for row in result_rows(ledger, run.id) if not devices or row["device"] in devices]
-        fresh = [row for row in rows if (row["task"] if has_named else row["device"]) not in seen]
-        seen |= {row["task"] if has_named else row["device"] for row in fresh}
+        fresh = [row for row in rows if row["task"] not in seen]
+        seen |= {row["task"] for row in fresh}
         yield from fresh
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from host.errors import LedgerError
-from host.ledger.database import is_transient, parse_url, sqlite_path
+from host.errors import LedgerError, LedgerRefusal
+from host.ledger.database import parse_url, sqlite_path
 from host.ledger.lines import Line, read_line
 from host.ledger.records import Status
 from host.specs.record import Record
@@ -96,8 +96,9 @@ class Buffer:
     def drain(self, save: Callable[[Line | Finish], object]) -> None:
         """Save everything that waits, the oldest first; a file goes once what it holds is saved.
 
-        One process does it at a time. A database that fails again leaves the rest waiting, and its error
-        passes; what is damaged, or what the database will never take, is set aside and told.
+        One process does it at a time. A database that fails again, or that we may not write to, leaves the
+        rest waiting, and its error passes; what is damaged, or what the database will never take, is set
+        aside and told.
         """
         if not self._list():
             return
@@ -114,9 +115,7 @@ class Buffer:
         except ValueError as error:
             self._set_aside(path, DAMAGED, str(error))
             return False
-        except LedgerError as error:
-            if is_transient(error.__cause__):
-                raise
+        except LedgerRefusal as error:
             self._set_aside(path, REFUSED, error.message)
             return False
         path.unlink()

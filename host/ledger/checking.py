@@ -18,7 +18,7 @@ from host.ledger.guarding import (
     judge_missing,
     judge_present,
 )
-from host.ledger.matching import Matched, Row, match_rows
+from host.ledger.matching import Matched, Row, match_strictly
 from host.ledger.ranking import find_accuracy
 from host.ledger.records import RunRecord
 from host.ledger.rows import result_rows
@@ -50,7 +50,7 @@ def check_run(
     before, after = (result_rows(ledger, one.id) for one in (baseline, run))
     if not after:
         raise UsageError(f"run {run.id} measured nothing", "`bench sweep` measures, --run names another run.")
-    matched = match_rows(before, after, "run")
+    matched = match_strictly(before, after)
     settled = choose_defaults(matched) if guards.is_empty else guards
     scale = Scale(settled, reading(ledger), {one.id: one for one in (baseline, run)})
     checked = judge_rows(matched, scale)

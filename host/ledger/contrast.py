@@ -15,6 +15,9 @@ from host.ledger.statistics import Samples
 from host.specs.profile import OPTIONS
 from host.specs.record import Record
 
+SHARED_TIME = 0.25
+"""Of the longer of two spans, what both have to share to have been measured in turns."""
+
 ReadSamples = Callable[[Row], Sequence[Samples]]
 """The raw samples of a row in ns, an array for each round."""
 
@@ -156,14 +159,41 @@ def _compare_rows(first: Row, second: Row, read_samples: ReadSamples) -> tuple[D
     for side, row in (("first", first), ("second", second)):
         if row["status"] != "ok":
             return None, f"the {side} {tell_failure(row)}"
-    is_together = first["run"] == second["run"] and first["device"] == second["device"]
-    is_interleaved = is_together and SUSTAINED not in (first["scenario"], second["scenario"])
-    found = compare_latency(read_samples(first), read_samples(second), interleaved=is_interleaved)
+    found = compare_latency(
+        read_samples(first), read_samples(second), interleaved=are_interleaved(first, second)
+    )
     if found is None:
         return None, "there are fewer than two rounds"
     if first["is_emulated"] != second["is_emulated"]:
         return found, "an emulated device does not tell a board's speed"
     return found, None
+
+
+def are_interleaved(first: Row, second: Row) -> bool:
+    """Whether the rounds of two rows were measured in turns, as those of one block are.
+
+    A run measures in blocks where memory does not hold everything, and may be resumed on another day. Its
+    rows tell by the board's clock when their first round began and their last one ended; where that is not
+    known, nobody knows. In a block of three rounds in random order, the most unequal spans share a third.
+    """
+    if first["run"] != second["run"] or first["device"] != second["device"]:
+        return False
+    if SUSTAINED in (first["scenario"], second["scenario"]):
+        return False
+    spans = [_find_span(row) for row in (first, second)]
+    if spans[0] is None or spans[1] is None:
+        return False
+    (began, ended), (other_began, other_ended) = spans[0], spans[1]
+    shared = min(ended, other_ended) - max(began, other_began)
+    return shared > SHARED_TIME * max(ended - began, other_ended - other_began)
+
+
+def _find_span(row: Row) -> tuple[float, float] | None:
+    """From the first round's beginning to the last one's end, in seconds of the board's clock."""
+    states = [row["environment"].get(when) for when in ("before", "after")]
+    times = [state.get("time") if isinstance(state, Mapping) else None for state in states]
+    began, ended = (float(time) if isinstance(time, int | float) else None for time in times)
+    return None if began is None or ended is None or ended < began else (began, ended)
 
 
 def tell_failure(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
+    IntegrityError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
@@ -21,7 +24,7 @@ from sqlalchemy.exc import (
     TimeoutError,
 )
 
-from host.errors import LedgerError
+from host.errors import LedgerError, LedgerRefusal
 
 LASTING = ("no such table", "no such column", "has no column", "readonly", "read-only", "syntax error")
 """Operational errors of SQLite that trying again does not mend."""
@@ -34,11 +37,31 @@ def parse_url(text: str) -> URL:
     example = "Name a database like sqlite:///results/boardbench.sqlite or postgresql+psycopg://host/bench."
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-        raise LedgerError(f"{text!r} is no database URL", example) from error
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        # Not chained: what SQLAlchemy and `int` say repeats a part of the text.
+        raise LedgerError(f"{mask_password(text)!r} is no database URL", example) from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise LedgerError(f"{text!r} keeps its data in memory only", example)
+        raise LedgerError(f"{mask_password(text)!r} keeps its data in memory only", example)
     return url
+
+
+def mask_password(text: str) -> str:
+    """A URL without its password, also where it is written wrongly: rather too little is shown than too much.
+
+    Without an `@`, what follows the first colon is a port only if it is a number.
+    """
+    shown = re.sub(r"^((?:[\w+.-]+:/{0,3})?[^:/@]*:)(?!//).*@", r"\1***@", text, flags=re.DOTALL)
+    shown = re.sub(r"(://[^:/@[]*:)(?!\*\*\*@|\d+(?:[/?]|$))[^/?]*", r"\1***", shown)
+    return _mask_query(shown)
+
+
+def _mask_query(text: str) -> str:
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def show_url(url: URL) -> str:
+    """A database's address for a person, without its password."""
+    return _mask_query(url.render_as_string(hide_password=True))
 
 
 def sqlite_path(url: URL) -> Path | None:
@@ -66,7 +89,7 @@ def open_engine(url: URL, patience_s: float) -> Engine:
         reason = str(error).split("\n", maxsplit=1)[0]
         hint = "A SQLite file is sqlite:///relative/path or sqlite:////absolute/path."
         raise LedgerError(
-            f"{url.render_as_string()!r} cannot be used: {reason}", hint if is_sqlite else None
+            f"{show_url(url)!r} cannot be used: {reason}", hint if is_sqlite else None
         ) from error
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -134,7 +157,8 @@ def explain_failures(where: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         reason = str(cause).strip().split("\n", maxsplit=1)[0]
-        raise LedgerError(f"{where}: {reason}", _advise(reason.lower(), where)) from error
+        kind = LedgerRefusal if isinstance(error, IntegrityError | DataError) else LedgerError
+        raise kind(f"{where}: {reason}", _advise(reason.lower(), where)) from error
 
 
 def is_transient(error: BaseException | None) -> bool:

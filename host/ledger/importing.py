@@ -15,8 +15,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from host.errors import LedgerError
 from host.ledger.archive import Reader, open_archive
-from host.ledger.lines import Line, read_line
+from host.ledger.lines import Line, read_line, tell_fault, write_finite
 from host.ledger.packing import unpack_samples
+from host.ledger.plausible import check_run
 from host.ledger.records import (
     Baseline,
     RunRecord,
@@ -114,11 +115,12 @@ class _Merge:
                 try:
                     take(line)
                 except (ValueError, OverflowError) as error:
-                    reason = _tell(error)
+                    reason = tell_fault(error) if isinstance(error, ValidationError) else error
                     raise self._reader.refuse(f"line {number} of {name} is not valid: {reason}") from error
 
     def _take_run(self, line: bytes) -> None:
-        run = RunRecord.model_validate(from_json(line, allow_inf_nan=False))
+        run = RunRecord.model_validate_json(write_finite(from_json(line, allow_inf_nan=False)), strict=True)
+        check_run(run)
         _check_lengths({"run": run.id})
         row = self._connection.execute(select_runs().where(runs.c.id == run.id)).first()
         if row is None:
@@ -211,10 +213,3 @@ def _check_lengths(held: dict[str, Any]) -> None:
     for name, bits in WHOLE.items():
         if abs(held.get(name) or 0) >= 1 << bits:
             raise ValueError(f"{name} is too large")
-
-
-def _tell(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error)

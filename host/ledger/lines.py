@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from host.ledger.packing import pack_samples, unpack_samples
+from host.ledger.plausible import check_measurement
 from host.ledger.statistics import Samples
 from host.specs.measurement import Measurement
 
@@ -40,16 +41,30 @@ def read_line(line: bytes) -> Line:
     told = from_json(line, allow_inf_nan=False)
     if not isinstance(told, dict) or told.keys() != {"measurement", "rounds"}:
         raise ValueError("expected a measurement and its rounds")
-    held, rounds = told["measurement"], told["rounds"]
+    held, listed = told["measurement"], told["rounds"]
     try:
-        Measurement.model_validate(held)
+        # Strict: what is stored is what was told, and not what it could be turned into.
+        measurement = Measurement.model_validate_json(write_finite(held), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"a measurement is not valid: {at}: {first['msg']}") from error
-    if not isinstance(rounds, list):
+        raise ValueError(f"a measurement is not valid: {tell_fault(error)}") from error
+    if not isinstance(listed, list):
         raise ValueError("expected a list of rounds")  # noqa: TRY004 - wrong input, not a wrong call
-    return Line(held, [_read_round(one) for one in rounds])
+    rounds = [_read_round(one) for one in listed]
+    check_measurement(measurement, rounds)
+    return Line(held, rounds)
+
+
+def write_finite(told: Any) -> bytes:
+    """The JSON of what was told. Raises ValueError for a number such as 1e999, which becomes infinite."""
+    text = to_json(told)
+    from_json(text, allow_inf_nan=False)
+    return text
+
+
+def tell_fault(error: ValidationError) -> str:
+    """The first fault, with where it is."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _read_round(told: Any) -> Samples:

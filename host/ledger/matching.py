@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from host.ledger.rows import read_setting
@@ -14,6 +15,12 @@ Subject = Literal["run", "variant", "device"]
 
 SETTINGS = ("provider", "threads", *OPTIONS)
 """What may differ between two rows that are paired all the same, where no other counterpart is there."""
+
+
+STRICT = ("threads", *OPTIONS)
+"""What may not differ where one of two is judged by the other."""
+
+WHAT = ("model", "device", "variant", "batch", "scenario")
 
 
 class Matched(NamedTuple):
@@ -31,23 +38,70 @@ def match_rows(first: Sequence[Row], second: Sequence[Row], subject: Subject) ->
     their variant, device, model, runtime, batch and scenario on both sides are paired too; then of those that
     differ in the runtime as well. What differs is for `find_unlike` to tell.
     """
-    what = [name for name in ("model", "device", "variant", "batch", "scenario") if name != subject]
-    left, right = list(range(len(first))), list(range(len(second)))
-    partners: dict[int, int] = {}
+    what = [name for name in WHAT if name != subject]
+    matching = _Matching(first, second)
     for names in ((*what, "runtime", *SETTINGS), (*what, "runtime"), tuple(what)):
-        ours, theirs = _group(first, left, names), _group(second, right, names)
-        for key, places in ours.items():
-            others = theirs.get(key, [])
-            if len(places) == len(others) == 1:
-                partners[places[0]] = others[0]
-        left = [at for at in left if at not in partners]
-        taken = set(partners.values())
-        right = [at for at in right if at not in taken]
-    return Matched(
-        pairs=tuple((first[at], second[partners[at]]) for at in sorted(partners)),
-        only_first=tuple(first[at] for at in left),
-        only_second=tuple(second[at] for at in right),
-    )
+        matching.pair(names)
+    return matching.end()
+
+
+def match_strictly(first: Sequence[Row], second: Sequence[Row]) -> Matched:
+    """Pairs of rows of two runs of which one may be judged by the other: the same settings on both sides.
+
+    Only the provider may differ, where no other counterpart is there: a runtime that falls back is to be
+    found. What failed tells only the settings that it was asked for; the others it may share.
+    """
+    matching = _Matching(first, second)
+    for names in ((*WHAT, "runtime", *SETTINGS), (*WHAT, "runtime", *STRICT)):
+        matching.pair(names)
+    matching.pair((*WHAT, "runtime"), _may_share)
+    return matching.end()
+
+
+def _may_share(first: Row, second: Row) -> bool:
+    """Whether one of two rows failed, and nothing that both tell of their settings differs."""
+    if first["status"] == second["status"] == "ok":
+        return False
+    values = ((_read(first, name), _read(second, name)) for name in STRICT)
+    return all(one == other or None in (one, other) for one, other in values)
+
+
+class _Matching:
+    """Pairs that are found pass by pass; what has found its counterpart is out of the later ones."""
+
+    def __init__(self, first: Sequence[Row], second: Sequence[Row]) -> None:
+        self._first, self._second = first, second
+        self._left, self._right = list(range(len(first))), list(range(len(second)))
+        self._partners: dict[int, int] = {}
+
+    def pair(self, names: Sequence[str], fits: Callable[[Row, Row], bool] | None = None) -> None:
+        """Pair those that are the only counterparts of each other: the same in all names, and fitting."""
+        theirs = _group(self._second, self._right, names)
+        candidates = {
+            at: [
+                other
+                for other in theirs.get(key, [])
+                if fits is None or fits(self._first[at], self._second[other])
+            ]
+            for key, places in _group(self._first, self._left, names).items()
+            for at in places
+        }
+        counts = Counter(other for others in candidates.values() for other in others)
+        found = {
+            at: others[0] for at, others in candidates.items() if len(others) == 1 and counts[others[0]] == 1
+        }
+        self._partners |= found
+        self._left = [at for at in self._left if at not in found]
+        taken = set(found.values())
+        self._right = [at for at in self._right if at not in taken]
+
+    def end(self) -> Matched:
+        first, second, partners = self._first, self._second, self._partners
+        return Matched(
+            pairs=tuple((first[at], second[partners[at]]) for at in sorted(partners)),
+            only_first=tuple(first[at] for at in self._left),
+            only_second=tuple(second[at] for at in self._right),
+        )
 
 
 def _group(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from host.ledger.pareto import find_front
+from host.ledger.ranking import find_places
 from host.ledger.wishes import Choice, Goal, Miss, Row, Wishes, describe_choice, find_figure, find_misses
 from host.picks import pick_places
 from host.specs.record import Record
@@ -62,17 +63,10 @@ def rank_rows(
     Rows are those of `result_rows`. What no board was asked for is told beside what was.
     """
     listed = list(rows)
-    scenarios: dict[tuple[Any, ...], str | None] = {}
-    for row in listed:
-        scenarios[_place(row)] = scenarios.get(_place(row)) or row["scenario"]
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in listed:
-        groups.setdefault((*_place(row), row["scenario"] or scenarios[_place(row)]), []).append(row)
+    for row, place in zip(listed, find_places(listed), strict=True):
+        groups.setdefault(place, []).append(row)
     return [_rank(group, wishes, prices or {}) for group in groups.values()]
-
-
-def _place(row: Row) -> tuple[Any, ...]:
-    return row["device"], row["is_emulated"], row["model"], row["batch"]
 
 
 def _rank(rows: Sequence[Row], wishes: Wishes, prices: Mapping[str, float]) -> Ranking:
@@ -151,7 +145,7 @@ def pick_three(kept: Sequence[Choice]) -> Named | None:
     packed = [choice.packed_bytes for choice in fit]
     has_packed = all(packed)
     sizes = [float(choice.packed_bytes or 0) if has_packed else float(choice.file_bytes) for choice in fit]
-    energies = [choice.energy_mj for choice in fit if choice.energy_mj]
+    energies = [choice.energy_mj for choice in fit if choice.energy_mj is not None and choice.energy_mj > 0]
     has_energy = len(energies) == len(fit)
     places = pick_places(
         [choice.accuracy or 0.0 for choice in fit],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from host.errors import UsageError
@@ -10,6 +10,7 @@ from host.ledger.distributions import Shape, describe_shape
 from host.ledger.records import RunRecord
 from host.ledger.rows import Row, result_rows
 from host.ledger.store import Ledger
+from host.workspace import unknown_name
 
 MOST_ROWS = 1000
 """Beyond this no reader finds anything on one page, and a phone cannot open it."""
@@ -31,15 +32,28 @@ def read_reported(
 ) -> tuple[ReportedRun, ...]:
     """The runs that `texts` name, each once, or the newest that measured anything; narrowed where asked.
 
-    Raises UsageError where nothing is left, or more than a page can hold.
+    Raises UsageError where nothing is left, more than a page can hold, or for a device that no run holds.
     """
     named = [ledger.find_run(text) for text in texts] or [ledger.find_measured_run()]
     runs = {run.id: run for run in named}
-    rows = {name: _narrow(result_rows(ledger, name), devices, models) for name in runs}
+    held = {name: result_rows(ledger, name) for name in runs}
+    _check_devices(devices, held)
+    rows = {name: _narrow(listed, devices, models) for name, listed in held.items()}
     _check_count(sum(map(len, rows.values())), list(runs))
     return tuple(
         ReportedRun(run, rows[name], _read_shapes(ledger, name, rows[name])) for name, run in runs.items()
     )
+
+
+def _check_devices(devices: Collection[str], held: Mapping[str, Sequence[Row]]) -> None:
+    known = list(dict.fromkeys(row["device"] for rows in held.values() for row in rows))
+    for device in devices:
+        if device not in known:
+            listed = f"There is {', '.join(known) or 'none'}."
+            raise UsageError(
+                f"nothing to report of {', '.join(held)} on {device}",
+                unknown_name("measured device", device, known, listed).hint,
+            )
 
 
 def _narrow(rows: Sequence[Row], devices: Collection[str], models: Collection[str]) -> tuple[Row, ...]:

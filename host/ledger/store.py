@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from host.errors import LedgerError, UsageError
+from host.errors import LedgerError, LedgerRefusal, UsageError
 from host.ledger import schema
 from host.ledger.access import Access
 from host.ledger.buffer import Buffer, Finish
@@ -279,7 +279,7 @@ class Ledger:
             except IntegrityError as error:
                 known = connection.scalar(select(schema.runs.c.id).where(schema.runs.c.id == held["run"]))
                 reason = error.orig if known else f"it holds no run {held['run']!r} to save to"
-                raise LedgerError(f"{self.where}: {reason}") from error
+                raise LedgerRefusal(f"{self.where}: {reason}") from error
 
     def _save_late(self, found: Line | Finish) -> None:
         if isinstance(found, Line):
@@ -292,7 +292,7 @@ class Ledger:
         with self.access.writing() as connection:
             same = schema.runs.c.id == run_id
             if not connection.execute(update(schema.runs).where(same).values(values)).rowcount:
-                raise LedgerError(f"{self.where} holds no run {run_id!r}")
+                raise LedgerRefusal(f"{self.where} holds no run {run_id!r}")
 
     def _read_run(self, run_id: str) -> RunRecord:
         return read_run(self._fetch(select_runs().where(schema.runs.c.id == run_id))[0])

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from host.ledger.contrast import tell_settings
 from host.ledger.ranking import MIB, find_accuracy
+from host.specs.profile import Limits
 from host.specs.record import Record
 
 Row = Mapping[str, Any]
@@ -29,6 +30,22 @@ class Wishes(Record):
     max_size_bytes: float | None = None
     goal: Goal = "latency"
     percentile: Percentile = "p50"
+
+
+def describe_wishes(limits: Limits | None) -> Wishes:
+    """The limits of a profile, as what is wished for of the fastest."""
+    if limits is None:
+        return Wishes()
+    return Wishes(
+        max_latency_ms=limits.max_latency_ms,
+        min_accuracy=limits.min_accuracy,
+        max_memory_bytes=_in_bytes(limits.max_peak_memory_mb),
+        max_size_bytes=_in_bytes(limits.max_file_mb),
+    )
+
+
+def _in_bytes(megabytes: float | None) -> float | None:
+    return None if megabytes is None else megabytes * MIB
 
 
 class Choice(Record):

@@ -117,13 +117,19 @@ def _tell_order(order: BoardOrder) -> Iterator[str]:
 
 def tell_winner(ranking: Ranking, wishes: Wishes) -> str:
     """One sentence: what to take on a device, or that nothing keeps the limits."""
-    where = cells.clean_text(ranking.device) + (" (emulated)" if ranking.is_emulated else "")
-    about = f"{where}, {cells.clean_text(ranking.model)}"
-    about += f", batch {ranking.batch}" if ranking.batch > 1 else ""
-    about += f", {ranking.scenario}" if ranking.scenario not in (None, "single-stream") else ""
+    about = tell_place(ranking)
     if ranking.winner is None:
         return f"{about}: nothing keeps the limits"
     return f"{about}: {name_choice(ranking, ranking.winner)}, {GOALS[wishes.goal]} within the limits"
+
+
+def tell_place(ranking: Ranking) -> str:
+    """What is ranked: a device, a model, and the batch size and the scenario that are not as usual."""
+    where = cells.clean_text(ranking.device) + (" (emulated)" if ranking.is_emulated else "")
+    about = f"{where}, {cells.clean_text(ranking.model)}"
+    about += f", batch {ranking.batch}" if ranking.batch > 1 else ""
+    usual = (None, "single-stream")
+    return about + (f", {cells.clean_text(ranking.scenario)}" if ranking.scenario not in usual else "")
 
 
 def name_choice(ranking: Ranking, choice: Choice) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from host.errors import UsageError
-from host.ledger.contrast import Comparison, Contrast, Lonely, Side, tell_options
+from host.ledger.contrast import Comparison, Contrast, Lonely, Side, tell_settings
 from host.ledger.fairness import Told
 from host.ledger.matching import Subject
 from host.ledger.ranking import MIB
@@ -231,7 +231,7 @@ def _name_columns(subject: Subject, pairs: Sequence[Contrast]) -> Iterator[Colum
     told = {
         "device": [_tell_devices(pair) for pair in pairs] if subject != "device" else [],
         "model": [cells.clean_text(pair.model) for pair in pairs],
-        "settings": [tell_settings(pair) for pair in pairs],
+        "settings": [_tell_settings(pair) for pair in pairs],
     }
     for name, texts in told.items():
         if len(set(texts)) > 1 or (name == "device" and subject == "variant"):
@@ -243,14 +243,12 @@ def _tell_devices(pair: Contrast) -> str:
     return cells.clean_text(side.device) + (" (emulated)" if side.is_emulated else "")
 
 
-def tell_settings(pair: Contrast) -> str:
+def _tell_settings(pair: Contrast) -> str:
     """How the second was run, in a few words."""
     side = pair.second
-    threads = "all cores" if side.threads is None else f"{side.threads} threads"
-    batch = [f"batch {pair.batch}"] if pair.batch != 1 else []
-    own = tell_options(pair.settings)
-    scenario = [pair.scenario] if pair.scenario not in (None, "single-stream") else []
-    return cells.clean_text(", ".join([side.runtime, side.provider, threads, *batch, *scenario, *own]))
+    own = {"runtime": side.runtime, "provider": side.provider, "threads": side.threads}
+    shared = {"batch": pair.batch, "scenario": pair.scenario, "runtime_settings": pair.settings}
+    return cells.clean_text(tell_settings(own | shared))
 
 
 def _tell_p50(side: Side, decimals: int) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from host.ledger.ranking import Winner
+from host.ledger.recommending import Ranking
 from host.report.cells import cut_text
 from host.report.comparison import Comparison, Group, compare_rows
 from host.report.figures import DROP_ORDER, Column, drop_columns
@@ -259,10 +259,12 @@ def print_lines(console: Console, lines: Iterable[str], style: str) -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def print_winners(winners: Iterable[Winner], console: Console | None = None) -> None:
-    """Print who is fastest within the limits on each device, and why the others are not."""
+def print_winners(
+    rankings: Iterable[Ranking], rows: Sequence[Mapping[str, Any]], console: Console | None = None
+) -> None:
+    """Print who is fastest within the limits on each device, and why the others are not, of `rows` ranked."""
     shown = console or Console(highlight=False)
-    for winner in winners:
-        first, *others = describe_winner(winner)
+    for ranking in rankings:
+        first, *others = describe_winner(ranking, rows)
         print_lines(shown, [first], "bold")
         print_lines(shown, others, "dim")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from device_agent.protocol import SINGLE_STREAM
 from host.ledger.distributions import Shape
+from host.ledger.ranking import PLACE, find_places
 from host.ledger.reported import ReportedRun
 from host.ledger.rows import read_setting
 from host.report.cells import clean_text
@@ -16,7 +17,7 @@ from host.specs.profile import OPTIONS
 Row = Mapping[str, Any]
 
 LONGEST_NAME = 100
-SHARED = ("run", "device", "is_emulated", "model", "batch", "scenario")
+SHARED = ("run", *PLACE)
 """What rows of one group have in common. Figures of two groups are never ranked."""
 OWN = ("runtime", "provider", "threads", *OPTIONS)
 """What may tell rows of one variant in one group apart."""
@@ -68,7 +69,7 @@ def arrange(reported: Sequence[ReportedRun]) -> Arranged:
     found = [(row, one.shapes.get(row["task"])) for one in reported for row in one.rows]
     found.sort(key=lambda item: item[0]["is_emulated"])
     rows = [row for row, _ in found]
-    keys = _find_groups(rows)
+    keys = find_places(rows, SHARED)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     varying = tuple(name for at, name in enumerate(SHARED) if len({key[at] for key in numbers}) > 1)
     apart = _find_apart(rows, keys)
@@ -86,19 +87,6 @@ def shorten(value: Any, longest: int = LONGEST_NAME) -> str:
     text = clean_text(value)
     half = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
-
-
-def _find_groups(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """The group of each row; one that no board was asked for belongs to those that were."""
-    scenarios: dict[tuple[Any, ...], str | None] = {}
-    for row in rows:
-        place = tuple(row[name] for name in SHARED[:-1])
-        scenarios[place] = scenarios.get(place) or row["scenario"]
-    keys = []
-    for row in rows:
-        place = tuple(row[name] for name in SHARED[:-1])
-        keys.append((*place, row["scenario"] or scenarios[place]))
-    return keys
 
 
 def _find_apart(rows: Sequence[Row], keys: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:

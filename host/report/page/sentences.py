@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from host.ledger.ranking import MIB, find_accuracy
+from host.ledger.ranking import find_accuracy
 from host.ledger.recommending import Ranking, rank_rows
 from host.ledger.reported import ReportedRun
-from host.ledger.wishes import Miss, Wishes
+from host.ledger.wishes import Miss, describe_wishes
 from host.report.cells import choose_decimals, clean_text, format_number
 from host.report.flags import explain_flags
 from host.report.page.entries import Arranged, Entry, Group, shorten
 from host.report.page.provenance import list_moments
-from host.specs.profile import Limits
 
 Row = Mapping[str, Any]
 
@@ -56,22 +55,6 @@ def choose(reported: Sequence[ReportedRun], arranged: Arranged) -> tuple[Choice,
         for ranking in rank_rows(one.rows, describe_wishes(one.run.limits))
     ]
     return tuple(sorted(found, key=lambda one: one.group.is_emulated))
-
-
-def describe_wishes(limits: Limits | None) -> Wishes:
-    """The limits of a profile, as what is wished for of the fastest."""
-    if limits is None:
-        return Wishes()
-    return Wishes(
-        max_latency_ms=limits.max_latency_ms,
-        min_accuracy=limits.min_accuracy,
-        max_memory_bytes=_in_bytes(limits.max_peak_memory_mb),
-        max_size_bytes=_in_bytes(limits.max_file_mb),
-    )
-
-
-def _in_bytes(megabytes: float | None) -> float | None:
-    return None if megabytes is None else megabytes * MIB
 
 
 def _choose(
