@@ -1,6 +1,7 @@
 """The agent's files as a folder with their bytecode: Python compiles what is in a zip at each start."""
 
 import compileall
+import fcntl
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ def provide_program(folder: WorkFolder, archive: str) -> str:
     with zipfile.ZipFile(archive) as packed:
         try:
             if not is_whole(packed, target):
-                _unpack(packed, target)
+                _unpack_alone(packed, target)
         except OSError as error:
             sys.stderr.write("the agent is started from its archive: {}\n".format(error))
             return archive
@@ -40,6 +41,15 @@ def is_whole(packed: zipfile.ZipFile, target: str) -> bool:
     return True
 
 
+def _unpack_alone(packed: zipfile.ZipFile, target: str) -> None:
+    """Two starts at once do not take the folder from under each other: the second waits, and finds it."""
+    assert packed.filename is not None  # noqa: S101 (for the type checker: it was opened by its name)
+    with open(packed.filename, "r+b") as held:  # where a disk is on NFS, only writers may lock alone
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        if not is_whole(packed, target):
+            _unpack(packed, target)
+
+
 def _unpack(packed: zipfile.ZipFile, target: str) -> None:
     part = "{}.{}{}".format(target, os.getpid(), _PART)
     packed.extractall(make_folder(part))
@@ -49,5 +59,4 @@ def _unpack(packed: zipfile.ZipFile, target: str) -> None:
         os.rename(part, target)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
-        if not is_whole(packed, target):  # else another start of this agent was faster
-            raise
+        raise

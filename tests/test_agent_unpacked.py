@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,26 @@ def test_a_damaged_folder_is_made_anew(folder: WorkFolder, archive: str, damage:
     provide_program(folder, archive)
     assert main.read_bytes() == read_sources()["device_agent/main.py"]
     assert [path.name for path in main.parents[2].iterdir()] == [main.parents[1].name]
+
+
+STARTED = """\
+import os, sys
+from device_agent.unpacked import provide_program
+from device_agent.work_folder import WorkFolder
+program = provide_program(WorkFolder(sys.argv[1]), sys.argv[2])
+print(program, os.stat(program).st_ino)
+"""
+
+
+def test_of_several_starts_at_once_none_takes_the_folder_from_under_another(
+    folder: WorkFolder, archive: str
+) -> None:
+    command = [sys.executable, "-c", STARTED, folder.root, archive]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    starts = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(3)]
+    told = {start.communicate(timeout=120)[0] for start in starts}
+    assert len(told) == 1
+    assert b".files " in told.pop()
 
 
 def test_without_room_the_archive_itself_is_started(

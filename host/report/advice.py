@@ -56,7 +56,7 @@ def print_advice(advice: Advice, form: str = "table") -> None:
         sys.stdout.write("\n".join(_tell_markdown(sections)) + "\n")
         return
     from host.report.exporting import open_console
-    from host.report.table import build_part, print_lines
+    from host.report.table import print_lines, print_part
 
     console = open_console(sys.stdout)
     for section in sections:
@@ -64,7 +64,7 @@ def print_advice(advice: Advice, form: str = "table") -> None:
         print_lines(console, [f"  {line}" for line in section.lines], "")
         if section.columns:
             console.print()
-            console.print(build_part("", section.columns), crop=True)
+            print_part(console, "", section.columns)
         console.print()
 
 

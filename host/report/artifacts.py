@@ -12,7 +12,7 @@ from host.picks import Picks, pick_builds
 from host.report.cells import clean_text, format_accuracy, format_count, format_sparsity
 from host.report.exporting import open_console
 from host.report.figures import Column, drop_columns, make_column, size_columns
-from host.report.table import build_part, columns_width, print_lines, tell_dropped
+from host.report.table import columns_width, print_lines, print_part, tell_dropped
 from host.specs.artifact import Artifact
 
 DROP_ORDER = ("nonzero", "macs", "gzip", "params", "packed", "sparsity", "size")
@@ -37,7 +37,7 @@ def print_artifacts(
     choices = accumulate(((name,) for name in DROP_ORDER), initial=())
     fitting = (names for names in choices if columns_width(drop_columns(columns, names)) <= shown.width)
     dropped = next(fitting, DROP_ORDER)
-    shown.print(build_part("Built", drop_columns(columns, dropped)), crop=True)
+    print_part(shown, "Built", drop_columns(columns, dropped))
     print_lines(shown, tell_dropped(column for column in columns if column.name in dropped), "dim")
     several = len({artifact.model for artifact in artifacts}) > 1
     for artifact in artifacts:

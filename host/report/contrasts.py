@@ -92,7 +92,7 @@ def _write_table(comparison: Comparison, out: Path | TextIO) -> None:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print a comparison on a terminal, narrow columns first to go where it is narrow."""
-    from host.report.table import MAX_LINES, build_part, print_lines, tell_dropped
+    from host.report.table import MAX_LINES, print_lines, print_part, tell_dropped
 
     print_lines(console, [tell_heading(comparison)], "bold")
     print_lines(console, tell_unfair(comparison), "yellow")
@@ -100,7 +100,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         columns = contrast_columns(comparison, comparison.pairs[:MAX_LINES])
         dropped = _fit(columns, console.width)
         console.print()
-        console.print(build_part("", drop_columns(columns, dropped)), crop=True)
+        print_part(console, "", drop_columns(columns, dropped))
         console.print()
         print_lines(console, tell_dropped(one for one in columns if one.name in dropped), "dim")
         if len(comparison.pairs) > MAX_LINES:

@@ -8,16 +8,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.text import Span, Text
 
 from host.ledger.recommending import Ranking
 from host.report.cells import cut_text
 from host.report.comparison import Comparison, Group, compare_rows
-from host.report.figures import DROP_ORDER, Column, drop_columns
+from host.report.figures import DROP_ORDER, Cell, Column, drop_columns
 from host.report.winners import describe_winner
 
 MAX_LINES = 200
@@ -67,7 +65,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> tuple[str, ..
     blocks, dropped = fit_columns(comparison, console.width)
     for block in blocks:
         console.print()
-        console.print(_lay_out(comparison.left, block, dropped, console.width), crop=True)
+        print_block(console, _lay_out(comparison.left, block, dropped, console.width))
     console.print()
     return dropped
 
@@ -179,24 +177,20 @@ def tell_dropped(columns: Iterable[Column]) -> list[str]:
     return [f"Left out for want of width: {titles}. The other formats hold everything."] if titles else []
 
 
-def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str], width: int) -> Table:
+def _lay_out(left: Sequence[Column], groups: Sequence[Group], dropped: Sequence[str], width: int) -> Text:
     """The variants' columns and, side by side, each device's own; every line is one line high.
 
     What is too wide by now is cut with an ellipsis: names of variants, then of devices, and lists of flags.
     """
-    whole = Table.grid(padding=(0, GAP, 0, 0))
     names, *rest = drop_columns(left, dropped)
     needed = columns_width((names, *rest)) + sum(GAP + _group_width(group, dropped) for group in groups)
     names = shorten_texts(names, max(column_width(names) - max(needed - width, 0), SHORTEST_NAME))
     room = max(width - columns_width((names, *rest)) - GAP * len(groups), 0) // len(groups)
-    parts = [build_part(" ", (names, *rest)), *(_build_group(group, dropped, room) for group in groups)]
-    for _ in parts:
-        whole.add_column(no_wrap=True)
-    whole.add_row(*parts)
-    return whole
+    parts = [list_lines(" ", (names, *rest)), *(_list_group(group, dropped, room) for group in groups)]
+    return Text("\n").join(Text(" " * GAP).join(lines) for lines in zip(*parts, strict=True))
 
 
-def _build_group(group: Group, dropped: Sequence[str], room: int) -> Table:
+def _list_group(group: Group, dropped: Sequence[str], room: int) -> list[Text]:
     columns = drop_columns(group.columns, dropped)
     excess = columns_width(columns) - room
     if excess > 0 and _group_width(group, dropped) > room:
@@ -206,7 +200,7 @@ def _build_group(group: Group, dropped: Sequence[str], room: int) -> Table:
             else one
             for one in columns
         )
-    return build_part(cut_text(group.title, max(room, columns_width(columns))), columns)
+    return list_lines(cut_text(group.title, max(room, columns_width(columns))), columns)
 
 
 def shorten_texts(column: Column, longest: int) -> Column:
@@ -219,39 +213,59 @@ def shorten_texts(column: Column, longest: int) -> Column:
     return column._replace(cells=held)
 
 
-def build_part(title: str, columns: Sequence[Column], cut: Collection[int] | None = None) -> Table:
-    """One block under a heading. Only the names of variants, or the columns at the places `cut`, may be cut:
-    half a number is a wrong number."""
-    table = Table(
-        title=Text(title, style="bold cyan", no_wrap=True, overflow="ellipsis") if title else None,
-        title_justify="left",
-        min_width=cell_len(title) or None,
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1),
-        header_style="bold",
-    )
-    for at, column in enumerate(columns):
-        is_cut = column.name == "variant" if cut is None else at in cut
-        width = column_width(column)
-        table.add_column(
-            Text(column.title),
-            justify=column.align,
-            no_wrap=True,
-            overflow="ellipsis",
-            width=None if is_cut else width,  # what is known need not be measured cell by cell
-            min_width=min(SHORTEST_NAME, width),
-        )
-    for cells in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*(_style_cell(cell.text, cell.is_best) for cell in cells))
-    return table
+def print_part(
+    console: Console, title: str, columns: Sequence[Column], cut: Collection[int] | None = None
+) -> None:
+    """Print one block under a heading. Only the names of variants, or the columns at the places `cut`, may be
+    cut: half a number is a wrong number."""
+    places = cut if cut is not None else [at for at, one in enumerate(columns) if one.name == "variant"]
+    held = list(columns)
+    for at in sorted(places, key=lambda at: -column_width(held[at])):
+        excess = columns_width(held) - console.width
+        if excess > 0:
+            held[at] = shorten_texts(held[at], max(column_width(held[at]) - excess, SHORTEST_NAME))
+    print_block(console, Text("\n").join(list_lines(title, held)))
 
 
-def _style_cell(text: str, is_best: bool) -> Text:
-    if is_best:
-        return Text(f"{text}*", style="bold green")
-    return Text(text, style={"failed": "red", "unfit": "yellow"}.get(text, ""))
+def print_block(console: Console, block: Text) -> None:
+    """Print lines as they are; what is wider than the terminal is cropped."""
+    console.print(block, no_wrap=True, overflow="ignore", crop=True)
+
+
+def list_lines(title: str, columns: Sequence[Column]) -> list[Text]:
+    """The lines of one block, all of one width: a heading where there is one, titles, a rule, cells.
+
+    They look as tables of rich do, which take many times as long for hundreds of lines.
+    """
+    widths = [column_width(column) for column in columns]
+    whole = max(columns_width(columns), cell_len(title))
+    titles = [(column.title, "bold") for column in columns]
+    rows = zip(*(map(_style_cell, column.cells) for column in columns), strict=True)
+    sides = [column.align for column in columns]
+    return [
+        *([_join([(title, "bold cyan")], ["left"], [whole], whole)] if title else []),
+        _join(titles, sides, widths, whole),
+        Text("─" * whole),
+        *(_join(row, sides, widths, whole) for row in rows),
+    ]
+
+
+def _join(texts: Sequence[tuple[str, str]], sides: Sequence[str], widths: Sequence[int], whole: int) -> Text:
+    """Styled texts as one line, each aligned in its width."""
+    line, spans = "", []
+    for (text, style), side, width in zip(texts, sides, widths, strict=True):
+        missing = " " * (width - cell_len(text))
+        line += " " * GAP if line else ""
+        begin = len(line) + (len(missing) if side == "right" else 0)
+        line += missing + text if side == "right" else text + missing
+        spans += [Span(begin, begin + len(text), style)] if style else []
+    return Text(line + " " * (whole - cell_len(line)), spans=spans)
+
+
+def _style_cell(cell: Cell) -> tuple[str, str]:
+    if cell.is_best:
+        return f"{cell.text}*", "bold green"
+    return cell.text, {"failed": "red", "unfit": "yellow"}.get(cell.text, "")
 
 
 def print_lines(console: Console, lines: Iterable[str], style: str) -> None:

@@ -15,9 +15,9 @@ from host.report.table import (
     MAX_LINES,
     SHORTEST_NAME,
     SHORTEST_TABLE,
-    build_part,
     column_width,
     print_lines,
+    print_part,
     shorten_texts,
 )
 
@@ -46,7 +46,7 @@ def print_grid(grid: Grid, console: Console) -> None:
     print_lines(console, grid.facts, "dim")
     for block in split_blocks(left, right, console.width):
         console.print()
-        console.print(build_part("", block, cut=_may_be_cut(block)), crop=True)
+        print_part(console, "", block, cut=_may_be_cut(block))
     console.print()
     print_lines(console, grid.notes, "dim")
     if lines > shown:
