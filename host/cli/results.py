@@ -133,7 +133,8 @@ def read_rows(
     asked = [*(one.field for one in order), *(one.field for one in choice.conditions)]
     needed = [*view.pivot, *asked, *filter(None, [view.group])]
     if suffices(needed):
-        return slim_rows(ledger, run, choice.selection)
+        has_speedup = any(field.name == "speedup" for field in needed)
+        return slim_rows(ledger, run, choice.selection, has_speedup=has_speedup)
     left_out = {"environment"} - {str(field.path[0]) for field in needed}
     rows = stream_rows(ledger, run, choice.selection)
     return ({key: value for key, value in row.items() if key not in left_out} for row in rows)

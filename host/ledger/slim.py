@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -40,25 +40,37 @@ def suffices(fields: Iterable[Field]) -> bool:
     return all(field.name in HELD or field.path[0] == "runtime_settings" for field in fields)
 
 
-def slim_rows(ledger: Ledger, run_id: str | None, where: Selection = EVERYTHING) -> Iterator[Row]:
+def slim_rows(
+    ledger: Ledger, run_id: str | None, where: Selection = EVERYTHING, *, has_speedup: bool = True
+) -> Iterator[Row]:
     """As `stream_rows`, with the columns `HELD` alone; `board` is that of one measurement of each device.
 
-    A variant has no id here: of two with one name neither can be told from the other.
+    A variant has no id here: of two with one name neither can be told from the other. Without
+    `has_speedup`, that column is None.
     """
     boards: dict[str, str] = {}
     for run, listed in groupby(ledger.figures(run_id, where), key=attrgetter("run")):
         told = list(listed)
-        others = () if where == EVERYTHING else ledger.figures(run, where.of_baselines)
-        baselines: dict[tuple[Any, ...], float | None] = {}
-        for one in (*others, *told):
-            if one.is_baseline and one.status == "ok":
-                baselines.setdefault(_key(one), one.p50_ms)
-        for one in told:
-            if one.device not in boards:
-                boards[one.device] = _find_board(ledger, run, one.device)
-            base = baselines.get(_key(one)) if one.status == "ok" and one.p50_ms else None
-            speedup = None if base is None or not one.p50_ms else base / one.p50_ms
+        speedups = _find_speedups(ledger, run, told, where) if has_speedup else repeat(None)
+        for device in dict.fromkeys(one.device for one in told):
+            if device not in boards:
+                boards[device] = _find_board(ledger, run, device)
+        for one, speedup in zip(told, speedups, strict=False):
             yield _make_row(one, boards[one.device], speedup)
+
+
+def _find_speedups(
+    ledger: Ledger, run: str, told: Sequence[Figures], where: Selection
+) -> Iterator[float | None]:
+    """What each is faster than the baseline of its run that can be compared with it."""
+    others = () if where == EVERYTHING else ledger.figures(run, where.of_baselines)
+    baselines: dict[tuple[Any, ...], float | None] = {}
+    for one in (*others, *told):
+        if one.is_baseline and one.status == "ok":
+            baselines.setdefault(_key(one), one.p50_ms)
+    for one in told:
+        base = baselines.get(_key(one)) if one.status == "ok" and one.p50_ms else None
+        yield None if base is None or not one.p50_ms else base / one.p50_ms
 
 
 def _key(told: Figures) -> tuple[Any, ...]:
