@@ -8,7 +8,7 @@ from device_agent import memory, protocol, timing
 from device_agent.environment import read_versions
 from device_agent.evaluation import evaluate
 from device_agent.faults import AgentFault, shorten_text
-from device_agent.intact import check_blob
+from device_agent.intact import check_apart
 from device_agent.loop_only import LoopRounds
 from device_agent.rounds import Rounds
 from device_agent.runtimes import catalogue
@@ -100,7 +100,7 @@ class Measurement:
         for key in _FILES:
             if self._task.get(key):
                 try:
-                    check_blob(self._folder, self._task[key])
+                    check_apart(self._folder, self._task[key])
                 except AgentFault as fault:
                     failures.append(
                         TaskFailed(fault.kind, "the blob of the {} {}".format(key, fault.message))

@@ -97,6 +97,15 @@ def run_pass(
         worker.end()
 
 
+def run_whole(source: Source | None, wakeup: Wakeup, window_s: float = 0.4, **options: Any) -> dict[str, Any]:
+    """As `run_pass`, in longer windows where this machine had no time for enough values in short ones."""
+    for times in (1, 4, 16):
+        found = run_pass(source, wakeup, times * window_s, **options)
+        if found["idle_w"] is not None and found["load_w"] is not None:
+            break
+    return found
+
+
 def test_a_board_without_a_source_has_none(tmp_path: Path) -> None:
     assert find_source(str(tmp_path)) is None
     assert describe_sources(str(tmp_path)) == []
@@ -124,7 +133,7 @@ def test_ina_sensors_are_sampled_and_come_before_rapl(tmp_path: Path, wakeup: Wa
     module = Module(tmp_path)
     Package(tmp_path)
     source = find_source(module.root)
-    found = run_pass(source, wakeup, on_load=lambda is_on: module.draw(9.0 if is_on else 5.0))
+    found = run_whole(source, wakeup, on_load=lambda is_on: module.draw(9.0 if is_on else 5.0))
     assert (found["source"], found["rails"]) == ("ina VDD_IN", ["VDD_IN"])
     assert found["idle_w"] == pytest.approx(5.0, rel=0.1)
     assert found["load_w"] == pytest.approx(9.0, rel=0.1)
@@ -251,7 +260,7 @@ def test_a_counter_of_rapl_becomes_watts(tmp_path: Path, wakeup: Wakeup) -> None
     )
     with subprocess.Popen([sys.executable, "-c", counting, str(package.counter)]) as counter:
         try:
-            found = run_pass(source, wakeup)
+            found = run_whole(source, wakeup)
         finally:
             counter.kill()
     assert found["source"] == "rapl"
@@ -354,7 +363,7 @@ def test_the_rails_of_a_raspberry_pi_5_are_sampled(
     (told,) = describe_sources(str(tmp_path))
     assert told["name"] == "pmic"
     assert "5 V" in told["note"]
-    found = run_pass(find_source(str(tmp_path)), wakeup, window_s=2.0)
+    found = run_whole(find_source(str(tmp_path)), wakeup, window_s=2.0)
     assert found["source"] == "pmic"
     assert found["load_w"] == pytest.approx(2.1)
     (load,) = (one for one in found["course"] if one["phase"] == "load")
@@ -382,7 +391,7 @@ def test_a_meter_comes_before_every_sensor(tmp_path: Path, wakeup: Wakeup) -> No
     program = "import time\nwhile True: print(time.monotonic(), 7.5); time.sleep(0.02)"
     meter = {"command": [sys.executable, "-c", program]}
     source = find_source(module.root, meter)
-    found = run_pass(source, wakeup)
+    found = run_whole(source, wakeup)
     assert found["source"] == f"meter {Path(sys.executable).name}"
     assert found["load_w"] == pytest.approx(7.5)
     check_course(found, idle_w=7.5)

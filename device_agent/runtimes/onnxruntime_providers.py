@@ -1,6 +1,5 @@
 """Which providers an ONNX Runtime session gets, and the options that each of them needs."""
 
-import hashlib
 import os
 import re
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
@@ -113,6 +112,8 @@ def name_engine_folder(asked: Opening, version: str) -> str:
     of other GPUs and versions of TensorRT get other names from it.
     """
     shapes = sorted((name, tuple(array.shape), str(array.dtype)) for name, array in asked.feed.items())
+    import hashlib
+
     rest = hashlib.sha256(repr((shapes, version)).encode()).hexdigest()
     return os.path.join(asked.cache, "ort-trt", "{}-{}".format(asked.sha256[:16], rest[:8]))
 

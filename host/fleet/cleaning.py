@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from device_agent import protocol
 from host.errors import DeviceError
-from host.fleet.deploying import describe_misfit
 from host.fleet.journal import Text
-from host.fleet.probing import AgentFault, call_agent
+from host.fleet.probing import AgentFault, call_agent, describe_misfit
 from host.fleet.remote import Remote
 from host.specs.artifact import Blob
 from host.specs.cleaning import Cleaned, Removed, Terms

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import secrets
 import time
@@ -14,12 +13,11 @@ from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from device_agent import protocol
-from host.errors import BenchError, BuildError, DeviceError, LinkLost
-from host.fleet.journal import Sha256, ToldFailure, escape_controls
-from host.fleet.probing import AgentFault, agent_argv, call_agent, describe_refusal, parse_answer
-from host.fleet.remote import Completed, Remote
-from host.fleet.ssh_intake import show_text
+from host.errors import BuildError, DeviceError, LinkLost
+from host.fleet.journal import Sha256
+from host.fleet.probing import agent_argv, call_agent, describe_misfit
+from host.fleet.receipts import BlobHeld, describe_stale, explain_damage, explain_refusal, read_receipts
+from host.fleet.remote import Remote
 from host.progress import Progress, Tick
 from host.specs.artifact import Blob
 from host.specs.device import Device
@@ -48,10 +46,6 @@ class Deployment:
     seconds: float
 
 
-class BlobHeld(DeviceError):
-    """Another host sends a file that we would send; the board keeps it from two writers."""
-
-
 class Inventory(BaseModel):
     """What a board has of what we asked for: sizes of whole files and of cut-off ones, and layers."""
 
@@ -61,20 +55,6 @@ class Inventory(BaseModel):
     parts: dict[Sha256, Size]
     layers: tuple[Sha256, ...]
     free_bytes: Size
-
-
-class Receipt(BaseModel):
-    """What a board says of one file that it was sent."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-    sha256: Sha256
-    ok: bool
-    error: ToldFailure | None = None
-
-    @property
-    def is_corrupt(self) -> bool:
-        return self.error is not None and self.error.kind == protocol.ERROR_CORRUPT
 
 
 @dataclass
@@ -256,7 +236,7 @@ def _send_verified(
         )
         damaged = _send(post, damaged, {}, progress)
     for blob in damaged:
-        raise _explain_damage(post.device, blob)
+        raise explain_damage(post.device, blob)
 
 
 def _send(post: _Post, blobs: Sequence[Blob], offsets: Mapping[str, int], progress: Progress) -> list[Blob]:
@@ -267,11 +247,11 @@ def _send(post: _Post, blobs: Sequence[Blob], offsets: Mapping[str, int], progre
     with progress.track(f"{post.device.name}: sending {files}", total) as tick:
         frames = (chunk for blob in blobs for chunk in _frame(blob, offsets.get(blob.sha256, 0), tick))
         completed = post.remote.send(argv, post.counted(frames), timeout=SEND_SECONDS)
-    receipts = _read_receipts(post, blobs, completed)
+    receipts = read_receipts(post.device, blobs, completed)
     post.blobs_sent |= {receipt.sha256 for receipt in receipts if receipt.ok}
     for receipt in receipts:
         if receipt.error is not None and not receipt.is_corrupt:
-            raise _explain_refusal(post.device, receipt.error)
+            raise explain_refusal(post.device, receipt.error)
     return [blob for blob, receipt in zip(blobs, receipts, strict=True) if not receipt.ok]
 
 
@@ -291,7 +271,7 @@ def _frame(blob: Blob, offset: int, tick: Tick) -> Iterator[bytes]:
         while left:
             chunk = file.read(min(CHUNK_BYTES, left))
             if not chunk:
-                raise _stale_blob(blob)
+                raise describe_stale(blob)
             yield chunk
             left -= len(chunk)
             tick(len(chunk))
@@ -302,75 +282,3 @@ def _open_blob(blob: Blob) -> BinaryIO:
         return blob.path.open("rb")
     except OSError as error:
         raise BuildError(f"{blob.path} cannot be read: {error.strerror}", "Build it again.") from error
-
-
-def _read_receipts(post: _Post, blobs: Sequence[Blob], completed: Completed) -> list[Receipt]:
-    """One receipt for each file, in the order of sending."""
-    lines = completed.stdout.splitlines()
-    if completed.code == protocol.EXIT_FAULT and lines:
-        _raise_end(post, completed._replace(stdout=lines[-1]))
-    try:
-        receipts = [Receipt.model_validate_json(line) for line in lines]
-    except ValidationError as error:
-        raise describe_misfit(post.device, "receive", error) from error
-    if [receipt.sha256 for receipt in receipts] == [blob.sha256 for blob in blobs]:
-        return receipts
-    refused = [receipt for receipt in receipts if receipt.error is not None]
-    if refused and refused[0].error:
-        raise _explain_refusal(post.device, refused[0].error)
-    said = show_text(completed.stderr)
-    raise DeviceError(
-        f"{post.device.name}: the board confirmed {len(receipts)} of {len(blobs)} files"
-        f" and ended with exit code {completed.code}. {said}",
-        f"`bench devices probe {post.device.name}` shows whether the agent still runs there.",
-    )
-
-
-def _raise_end(post: _Post, ended: Completed) -> None:
-    """Raise what ended a whole transfer; LinkLost where the board heard nothing of us for too long."""
-    try:
-        parse_answer(post.device, ended)
-    except AgentFault as fault:
-        if fault.kind != protocol.ERROR_STALLED:
-            raise
-        raise LinkLost(
-            f"{fault.message}: the board gave up",
-            f"This machine slept, or the link did. `bench devices probe {post.device.name}` tries it.",
-        ) from fault
-
-
-def _explain_refusal(device: Device, error: ToldFailure) -> BenchError:
-    if error.kind == protocol.ERROR_LOCKED:
-        return BlobHeld(
-            f"{device.name}: {error.message}",
-            f"Wait for it to end. One whose link is dead ends by itself after {protocol.STALL_S:g} s.",
-        )
-    return describe_refusal(device, error.kind, error.message)
-
-
-def _explain_damage(device: Device, blob: Blob) -> BuildError | DeviceError:
-    """Whose fault a wrong hash is: our file's, or the way's."""
-    with blob.path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != blob.sha256:
-            return _stale_blob(blob)
-    return DeviceError(
-        f"{device.name}: {blob.sha256[:12]} arrived damaged twice",
-        "Check the board's memory and its disk, and the network between.",
-    )
-
-
-def _stale_blob(blob: Blob) -> BuildError:
-    return BuildError(
-        f"{blob.path} is not the file that was built: its content no longer has the hash {blob.sha256[:12]}",
-        "Delete it; it is built again from what is known.",
-    )
-
-
-def describe_misfit(device: Device, word: str, error: ValidationError) -> DeviceError:
-    """The error for an answer of the agent that is not what the command answers."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    where = escape_controls(".".join(str(part) for part in fault["loc"])[:80])
-    return DeviceError(
-        f"{device.name}: the agent's answer to `{word}` does not fit: {where}: {fault['msg'][:200]}",
-        f"`bench devices probe {device.name}` sends the agent that belongs to this version of bench.",
-    )

@@ -20,6 +20,7 @@ from host.fleet.hardware_facts import (
     Word,
     show_said,
 )
+from host.fleet.journal import escape_controls
 from host.fleet.remote import Completed, Remote
 from host.fleet.ssh_intake import show_text
 from host.specs.artifact import Blob
@@ -171,6 +172,16 @@ def describe_refusal(device: Device, kind: str, message: str) -> BenchError:
         hint = f"Give {name} a `work_folder:` in devices.yaml that its user may write to."
         return AgentFault(kind, f"{name}: {device.work_folder} cannot be written: {said}", hint)
     return AgentFault(kind, f"{name}: {said}", f"`bench devices probe {name}` shows how the board is.")
+
+
+def describe_misfit(device: Device, word: str, error: ValidationError) -> DeviceError:
+    """The error for an answer of the agent that is not what the command answers."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = escape_controls(".".join(str(part) for part in fault["loc"])[:80])
+    return DeviceError(
+        f"{device.name}: the agent's answer to `{word}` does not fit: {where}: {fault['msg'][:200]}",
+        f"`bench devices probe {device.name}` sends the agent that belongs to this version of bench.",
+    )
 
 
 def describe_failure(device: Device, completed: Completed) -> DeviceError:
