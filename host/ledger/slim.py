@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, repeat
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from host.ledger.flat import Field
@@ -94,9 +94,26 @@ def _find_board(ledger: Ledger, run: str, device: str) -> str:
 
 def _make_row(told: Figures, board: str, speedup: float | None) -> Row:
     return {
-        **dict(zip(AS_THEY_ARE, _read_as_they_are(told), strict=True)),
-        "variant_id": told.variant,
+        "run": told.run,
+        "task": told.task,
+        "status": told.status,
+        "device": told.device,
         "board": board,
+        "is_emulated": told.is_emulated,
+        "model": told.model,
+        "variant": told.variant,
+        "variant_id": told.variant,
+        "is_baseline": told.is_baseline,
+        "runtime": told.runtime,
+        "provider": told.provider,
+        "precision": told.precision,
+        "threads": told.threads,
+        "batch": told.batch,
+        "scenario": told.scenario,
+        "started_at": told.started_at,
+        "accuracy_host": told.accuracy_host,
+        "accuracy_device": told.accuracy_device,
+        "file_bytes": told.file_bytes,
         "latency_ms": {"p50": told.p50_ms, "p99": told.p99_ms},
         "memory_mb": {"peak": told.peak_mb},
         "power": {"energy_mj": told.energy_mj},
@@ -104,10 +121,6 @@ def _make_row(told: Figures, board: str, speedup: float | None) -> Row:
         "flags": _read_json(told.flags),
         "speedup": speedup,
     }
-
-
-AS_THEY_ARE = tuple(name for name in Figures._fields if name in HELD and name != "flags")
-_read_as_they_are = itemgetter(*map(Figures._fields.index, AS_THEY_ARE))
 
 
 @lru_cache(1024)
