@@ -12,6 +12,7 @@ import pytest
 
 from host.cli.main import run_bench
 from host.errors import DeviceError, Interrupted, UsageError
+from host.ledger.baselines import save_baseline
 from host.ledger.checking import check_run
 from host.ledger.guarding import Guards
 from host.ledger.records import RunRecord
@@ -32,7 +33,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     monkeypatch.delenv("BENCH_LEDGER", raising=False)
     with open_ledger(tmp_path) as found:
         save_run(found, "r1", make_sweep())
-        found.save_baseline("main", "r1")
+        save_baseline(found, "main", "r1")
         yield found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from host.ledger.baselines import save_baseline
 from tests.made_ledger import make_workspace, open_ledger, save_run
 from tests.made_results import make_sweep
 from tests.tiny_workspace import make_tiny_workspace
@@ -85,7 +86,7 @@ def measured(tmp_path: Path) -> Path:
     make_workspace(tmp_path)
     with open_ledger(tmp_path) as ledger:
         save_run(ledger, "r1", make_sweep())
-        ledger.save_baseline("main", "r1")
+        save_baseline(ledger, "main", "r1")
         save_run(ledger, "r2", make_sweep(slowdown=1.5), minute=5)
     return tmp_path
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from host.cli.main import run_bench
+from host.ledger.baselines import find_baseline, save_baseline
 from host.ledger.buffer import Buffer
 from host.ledger.lines import pack_line
 from host.ledger.records import RunRecord
@@ -32,7 +33,7 @@ def buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buffer:
     found = Buffer.beside(workspace.results, workspace.ledger_url, pytest.fail)
     with open_ledger(tmp_path) as ledger:
         save_run(ledger, "r1", make_sweep())
-        ledger.save_baseline("main", "r1")
+        save_baseline(ledger, "main", "r1")
         save_run(ledger, "r2", make_sweep(), minute=5)
         tasks = tuple(one.task for one, _ in make_sweep())
         ledger.start_run(_with_device(make_run("r3", 10, tasks)))
@@ -138,5 +139,5 @@ def test_what_a_reader_may_not_write_goes_on_waiting(
 def test_a_baseline_is_saved_of_the_run_that_waited(buffer: Buffer) -> None:
     assert run_bench(["baseline", "save", "slow"]) == 0
     with open_ledger(Path.cwd()) as ledger:
-        assert ledger.find_baseline("slow").id == "r3"
+        assert find_baseline(ledger, "slow").id == "r3"
         assert ledger.find_run("r3").started_at > START

@@ -19,6 +19,7 @@ import pytest
 from host.errors import LedgerError, UsageError
 from host.ledger import archive
 from host.ledger.archive import MEMBERS, Writer
+from host.ledger.baselines import find_baseline, list_baselines, save_baseline
 from host.ledger.exporting import export_runs
 from host.ledger.importing import import_runs
 from host.ledger.lines import write_line
@@ -48,7 +49,7 @@ def fill(ledger: Ledger) -> None:
     ledger.finish_run("r1", "completed", START)
     ledger.start_run(make_run("r2", 5, tasks=("t1",)))
     ledger.save(make_measurement("t1", run="r2"), make_rounds(p50_ms=7.0))
-    ledger.save_baseline("main", "r1")
+    save_baseline(ledger, "main", "r1")
 
 
 def dump(ledger: Ledger) -> list[Any]:
@@ -56,7 +57,7 @@ def dump(ledger: Ledger) -> list[Any]:
     entries = ledger.entries()
     keys = [(entry.measurement["run"], entry.measurement["task"]) for entry in entries]
     samples = [[held.tolist() for held in ledger.samples(*key)] for key in keys]
-    return [ledger.runs(), entries, samples, ledger.baselines()]
+    return [ledger.runs(), entries, samples, list_baselines(ledger)]
 
 
 def test_an_import_holds_all_that_was_exported(tmp_path: Path, exported: Path, ledger_url: str) -> None:
@@ -161,16 +162,16 @@ def test_another_result_under_the_same_name_is_never_overwritten(
 def test_another_run_or_baseline_of_the_same_name_is_a_conflict(tmp_path: Path, exported: Path) -> None:
     with open_named(tmp_path, "other") as other:
         other.start_run(make_run("r1", 0, tasks=("x",)))
-        other.save_baseline("main", "r1")
+        save_baseline(other, "main", "r1")
         with pytest.raises(LedgerError, match="run r1: another plan"):
             import_runs(other, exported)
     with open_named(tmp_path, "third") as third:
         third.start_run(make_run("r0"))
-        third.save_baseline("main", "r0")
+        save_baseline(third, "main", "r0")
         with pytest.raises(LedgerError, match="baseline main: run r0 here, run r1 there"):
             import_runs(third, exported)
         assert import_runs(third, exported, keep_ours=True).baselines["conflict"] == 1
-        assert third.find_baseline("main").id == "r0"
+        assert find_baseline(third, "main").id == "r0"
 
 
 def check_refused(tmp_path: Path, file: Path, said: str = "") -> None:

@@ -21,12 +21,13 @@ def baseline() -> None:
 def save(name: str, run_text: str | None, replace: bool, ledger_url: str | None) -> None:
     """Name a run, by default the newest one that measured anything."""
     from host.errors import UsageError
+    from host.ledger.baselines import save_baseline
 
     if name == "latest":
         raise UsageError("a baseline cannot be called latest: that is the newest run", "Choose another name.")
     with open_ledger(ledger_url) as ledger:
         run = ledger.find_measured_run() if run_text is None else ledger.find_run(run_text)
-        saved = ledger.save_baseline(name, run.id, replace=replace)
+        saved = save_baseline(ledger, name, run.id, replace=replace)
         count = len(ledger.entries(run.id))
     tell(f"{saved.name} is run {saved.run} ({count} measurements)")
 
@@ -34,13 +35,14 @@ def save(name: str, run_text: str | None, replace: bool, ledger_url: str | None)
 @baseline.command(name="list")
 @format_option()
 @ledger_option
-def list_baselines(output: str, ledger_url: str | None) -> None:
+def list_all(output: str, ledger_url: str | None) -> None:
     """List all baselines."""
+    from host.ledger.baselines import list_baselines
     from host.ledger.store import Ledger
     from host.report.listing import print_rows
 
     with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
-        known = ledger.baselines()
+        known = list_baselines(ledger)
     if output == "json":
         print_json([one.model_dump(mode="json") for one in known])
         return
@@ -54,8 +56,9 @@ def list_baselines(output: str, ledger_url: str | None) -> None:
 @ledger_option
 def remove(name: str, ledger_url: str | None) -> None:
     """Take a name away; the run stays."""
+    from host.ledger.baselines import remove_baseline
     from host.ledger.store import Ledger
 
     with Ledger.open(ledger_url or current_workspace().ledger_url) as ledger:
-        ledger.remove_baseline(name)
+        remove_baseline(ledger, name)
     tell(f"{name} is no baseline any more; its run stays")

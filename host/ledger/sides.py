@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from host.errors import UsageError
+from host.ledger.baselines import find_baseline, list_baselines
 from host.ledger.contrast import Comparison, ReadSamples, compare_sides
 from host.ledger.matching import Row, Subject
 from host.ledger.records import RunRecord
@@ -115,7 +116,7 @@ def _explain_nothing_shared(
     for name, kinds in zip(words.names, possible, strict=True):
         if not kinds:
             inside = [value for row in rows for value in (row["variant"], row["device"])]
-            outside = [] if has_run else [*(one.name for one in ledger.baselines())]
+            outside = [] if has_run else [*(one.name for one in list_baselines(ledger))]
             known = list(dict.fromkeys([*inside, *outside]))
             runs = "" if has_run else " `bench results --all` shows all runs."
             told = f"There is {', '.join(known[:12])}." if known else "The ledger holds none."
@@ -137,8 +138,8 @@ def _find_holder(ledger: Ledger, run_text: str | None) -> RunRecord | None:
 
 def find_runs(ledger: Ledger, text: str) -> list[RunRecord]:
     """The runs that a word may name: by a baseline's name, an id, `latest`, or the beginning of an id."""
-    if text in {one.name for one in ledger.baselines()}:
-        return [ledger.find_baseline(text)]
+    if text in {one.name for one in list_baselines(ledger)}:
+        return [find_baseline(ledger, text)]
     known = [run.id for run in ledger.list_runs()]
     if text == "latest" and known:
         return [ledger.find_run(text)]
@@ -153,12 +154,12 @@ def find_reference(ledger: Ledger, text: str) -> RunRecord:
     """
     kind, colon, name = text.partition(":")
     if colon and kind == "baseline":
-        return ledger.find_baseline(name)
+        return find_baseline(ledger, name)
     if colon and kind == "run":
         return ledger.find_run(name)
-    names = [one.name for one in ledger.baselines()]
+    names = [one.name for one in list_baselines(ledger)]
     if text in names:
-        return ledger.find_baseline(text)
+        return find_baseline(ledger, text)
     if find_runs(ledger, text) or not names:
         return ledger.find_run(text)
     ids = [run.id for run in ledger.list_runs()]

@@ -20,15 +20,12 @@ from host.ledger.database import is_transient, parse_url
 from host.ledger.lines import Line, pack_line
 from host.ledger.packing import unpack_samples
 from host.ledger.records import (
-    Baseline,
     Entry,
     Figures,
     RunLine,
     RunRecord,
     Status,
-    baseline_values,
     latency_figures,
-    make_baseline,
     plan_values,
     read_run,
     read_run_line,
@@ -233,42 +230,6 @@ class Ledger:
             return [unpack_samples(count, data) for count, data in rows]
         except ValueError as error:
             raise self._explain_damage(f"the samples of task {task} are damaged") from error
-
-    def save_baseline(self, name: str, run_id: str, *, replace: bool = False) -> Baseline:
-        """Name a run. Raises UsageError where another one has the name, unless it is to `replace` that."""
-        baseline = make_baseline(name, run_id)
-        table = schema.baselines
-        with self.access.writing() as connection:
-            held = connection.scalar(select(table.c.run).where(table.c.name == name))
-            if held is not None and held != run_id and not replace:
-                raise UsageError(
-                    f"there is a baseline {name!r} already: run {held}", "--replace replaces it."
-                )
-            connection.execute(delete(table).where(table.c.name == name))
-            try:
-                connection.execute(insert(table).values(baseline_values(baseline)))
-            except IntegrityError as error:
-                raise LedgerError(f"{self.where} holds no run {run_id!r}") from error
-        return baseline
-
-    def find_baseline(self, name: str) -> RunRecord:
-        """The run that has this name. Raises UsageError that names the nearest baselines where none has."""
-        known = {baseline.name: baseline.run for baseline in self.baselines()}
-        if name not in known:
-            listed = f"There is {', '.join(known)}." if known else "`bench baseline save NAME` names a run."
-            raise unknown_name("baseline", name, known, listed)
-        return self._read_run(known[name])
-
-    def baselines(self) -> list[Baseline]:
-        """Every baseline, by name."""
-        rows = self._fetch(select(schema.baselines.c.record).order_by(schema.baselines.c.name))
-        return [Baseline.model_validate_json(row.record) for row in rows]
-
-    def remove_baseline(self, name: str) -> None:
-        """Take a name away; its run stays. Raises UsageError where no run has it."""
-        self.find_baseline(name)
-        with self.access.writing() as connection:
-            connection.execute(delete(schema.baselines).where(schema.baselines.c.name == name))
 
     def _store(self, held: dict[str, Any], record: str, rounds: Sequence[Samples]) -> bool:
         rows = make_rows(held, record, rounds, summarize_latency(rounds))
